@@ -1,0 +1,361 @@
+/**
+ * A channel that lives on across sessions and across what closes a channel: declare, inspect, bind, purge and delete;
+ * read messages one by one and acknowledge them.
+ *
+ * Reading and acknowledging share one channel, because a delivery tag means something only on the channel that handed
+ * it out. Everything else that a broker may refuse runs on a channel of its own, so that a refusal, which closes the
+ * channel, costs nobody else theirs.
+ */
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Latch from "effect/Latch"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import type * as Scope from "effect/Scope"
+import { AmqpConnection } from "./AmqpConnection.ts"
+import type { Arguments, DriverChannel, QueueInfo } from "./AmqpDriver.ts"
+import { AmqpError, InvalidMessage } from "./AmqpError.ts"
+import { Delivery } from "./AmqpMessage.ts"
+import { DeliveryChannel } from "./internal/deliveryChannel.ts"
+import { checkName, Refused, tableSize } from "./internal/encodeMessage.ts"
+import { keep } from "./internal/liveChannel.ts"
+
+const TypeId = "~effect-amqp/AmqpChannel"
+
+/** An exchange or a queue, by its name or as a value of `AmqpTopology`. */
+export type Named = string | { readonly name: string }
+
+/** An exchange to declare; a value of `AmqpTopology.exchange` is one. */
+export interface ExchangeToDeclare {
+  readonly name: string
+  readonly type: string
+  /** `true` by default. */
+  readonly durable?: boolean | undefined
+  readonly autoDelete?: boolean | undefined
+  readonly internal?: boolean | undefined
+  readonly arguments?: Arguments | undefined
+}
+
+/** A queue to declare; a value of `AmqpTopology.queue` is one. An empty name lets the broker choose one. */
+export interface QueueToDeclare {
+  readonly name: string
+  /** `true` by default. */
+  readonly durable?: boolean | undefined
+  readonly exclusive?: boolean | undefined
+  readonly autoDelete?: boolean | undefined
+  readonly arguments?: Arguments | undefined
+}
+
+/** How an exchange and what is bound to it are connected. */
+export interface BindingOptions {
+  readonly routingKey?: string | undefined
+  readonly arguments?: Arguments | undefined
+}
+
+/**
+ * Operations on exchanges, queues and single messages. Each waits for a connection if there is none, and settles within
+ * the connection's `operationTimeout`. All fail with `ConnectionLost`, `OperationTimeout` or `ReconnectAbandoned` when
+ * the broker cannot be reached, with `AccessRefused` without the permission, and with `InvalidMessage` for a name or an
+ * argument that cannot be sent.
+ */
+export interface AmqpChannel {
+  readonly [TypeId]: typeof TypeId
+  /** Make an exchange unless it is there; fails with `TopologyMismatch` if it is there with other properties. */
+  readonly declareExchange: (exchange: ExchangeToDeclare) => Effect.Effect<void, AmqpError>
+  /** Succeeds if the exchange exists, fails with `NotFound` if not. */
+  readonly checkExchange: (exchange: Named) => Effect.Effect<void, AmqpError>
+  /** Delete an exchange; succeeds if there is none. With `ifUnused`, fails if something is bound to it. */
+  readonly deleteExchange: (
+    exchange: Named,
+    options?: { readonly ifUnused?: boolean | undefined }
+  ) => Effect.Effect<void, AmqpError>
+  /** Let messages flow from `source` to `destination`; fails with `NotFound` if either is missing. */
+  readonly bindExchange: (
+    destination: Named,
+    source: Named,
+    options?: BindingOptions
+  ) => Effect.Effect<void, AmqpError>
+  readonly unbindExchange: (
+    destination: Named,
+    source: Named,
+    options?: BindingOptions
+  ) => Effect.Effect<void, AmqpError>
+  /** Make a queue unless it is there; fails with `TopologyMismatch` if it is there with other properties. */
+  readonly declareQueue: (queue: QueueToDeclare) => Effect.Effect<QueueInfo, AmqpError>
+  /** How many messages are ready in a queue, and how many consumers it has; fails with `NotFound` if it is missing. */
+  readonly checkQueue: (queue: Named) => Effect.Effect<QueueInfo, AmqpError>
+  /** Delete a queue and return how many messages went with it; 0 if there is none. */
+  readonly deleteQueue: (
+    queue: Named,
+    options?: { readonly ifUnused?: boolean | undefined; readonly ifEmpty?: boolean | undefined }
+  ) => Effect.Effect<number, AmqpError>
+  /** Remove the ready messages of a queue and return how many; fails with `NotFound` if it is missing. */
+  readonly purgeQueue: (queue: Named) => Effect.Effect<number, AmqpError>
+  /** Route messages of an exchange to a queue; fails with `NotFound` if either is missing. */
+  readonly bindQueue: (queue: Named, exchange: Named, options?: BindingOptions) => Effect.Effect<void, AmqpError>
+  readonly unbindQueue: (queue: Named, exchange: Named, options?: BindingOptions) => Effect.Effect<void, AmqpError>
+  /**
+   * Take the next message of a queue, or none if it is empty; fails with `NotFound` if it is missing. It is to be
+   * acknowledged, unless `noAck` says that the broker may forget it at once.
+   */
+  readonly get: (
+    queue: Named,
+    options?: { readonly noAck?: boolean | undefined }
+  ) => Effect.Effect<Option.Option<Delivery>, AmqpError>
+  /** As `delivery.ack`. */
+  readonly ack: (
+    delivery: Delivery,
+    options?: { readonly multiple?: boolean | undefined }
+  ) => Effect.Effect<boolean>
+  /** As `delivery.nack`. */
+  readonly nack: (
+    delivery: Delivery,
+    options?: { readonly requeue?: boolean | undefined; readonly multiple?: boolean | undefined }
+  ) => Effect.Effect<boolean>
+  /** As `delivery.reject`. */
+  readonly reject: (
+    delivery: Delivery,
+    options?: { readonly requeue?: boolean | undefined }
+  ) => Effect.Effect<boolean>
+  /** How many acknowledgements came after their channel was gone, and were dropped. */
+  readonly staleAcks: Effect.Effect<number>
+}
+
+/** The service of a channel that lives on. */
+export const AmqpChannel: Context.Service<AmqpChannel, AmqpChannel> = Context.Service<AmqpChannel>(
+  "effect-amqp/AmqpChannel"
+)
+
+/** How the channel is opened. */
+export interface Options {
+  /**
+   * How many messages may be out unacknowledged to each consumer of the channel, 1 to 65535; without it there is no
+   * limit. `get` is not limited by it.
+   */
+  readonly prefetch?: number | undefined
+}
+
+const nameOf = (named: Named): string => typeof named === "string" ? named : named.name
+
+const refuse = (operation: string, refused: Refused): AmqpError =>
+  new AmqpError({ operation, reason: new InvalidMessage(refused) })
+
+interface Opened {
+  readonly channel: DriverChannel
+  readonly deliveries: DeliveryChannel
+  readonly epoch: number
+  /** Queues that were seen to exist, so that reading from them does not risk the channel. */
+  readonly known: Set<string>
+}
+
+/** Open a channel that lives on until the scope ends; fails if the connection is finished. */
+export const make = Effect.fnUntraced(function*(
+  options: Options = {}
+): Effect.fn.Return<AmqpChannel, AmqpError, AmqpConnection | Scope.Scope> {
+  const connection = yield* AmqpConnection
+  const prefetch = options.prefetch
+  if (prefetch !== undefined && !(Number.isInteger(prefetch) && prefetch >= 1 && prefetch <= 65535)) {
+    return yield* refuse("prefetch", new Refused("prefetch", `${prefetch} is not a whole number from 1 to 65535`))
+  }
+  const available = Latch.makeUnsafe(false)
+  let opened: Opened | undefined
+  let failed: AmqpError | undefined
+  let stale = 0
+
+  yield* keep(connection, {
+    role: "consume",
+    confirm: false,
+    events: () => ({
+      onConfirm() {},
+      onReturn() {},
+      onDrain() {},
+      onClose() {
+        opened = undefined
+        available.closeUnsafe()
+      }
+    }),
+    onOpen: Effect.fnUntraced(function*(channel, session) {
+      if (prefetch !== undefined) yield* session.bounded("prefetch", channel.prefetch(prefetch))
+      opened = {
+        channel,
+        epoch: session.epoch,
+        known: new Set(),
+        deliveries: new DeliveryChannel(channel, () => stale++)
+      }
+      available.openUnsafe()
+    }),
+    onFailed(error) {
+      failed = error
+      available.openUnsafe()
+    }
+  })
+
+  const checked = (names: ReadonlyArray<readonly [string, string]>, table?: Arguments): Refused | undefined => {
+    for (const [field, name] of names) {
+      const refused = checkName(field, name)
+      if (refused !== undefined) return refused
+    }
+    const size = table === undefined ? 0 : tableSize(table, "arguments", 0)
+    return size instanceof Refused ? size : undefined
+  }
+
+  /** One operation on a channel of its own. */
+  const alone = <A>(
+    operation: string,
+    refused: Refused | undefined,
+    use: (channel: DriverChannel) => Effect.Effect<A, AmqpError>
+  ): Effect.Effect<A, AmqpError> =>
+    refused === undefined
+      ? connection.withSession("consume", operation, (session) => session.withChannel(operation, use))
+      : Effect.fail(refuse(operation, refused))
+
+  const binding = (
+    operation: string,
+    destination: Named,
+    source: Named,
+    options: BindingOptions | undefined,
+    use: (
+      channel: DriverChannel,
+      to: { readonly routingKey: string; readonly arguments: Arguments },
+      destination: string,
+      source: string
+    ) => Effect.Effect<void, AmqpError>
+  ) => {
+    const to = { routingKey: options?.routingKey ?? "", arguments: options?.arguments ?? {} }
+    const names = [nameOf(destination), nameOf(source)] as const
+    return alone(
+      `${operation} ${names[0]}`,
+      checked([["destination", names[0]], ["source", names[1]], ["routingKey", to.routingKey]], to.arguments),
+      (channel) => use(channel, to, ...names)
+    )
+  }
+
+  const checkQueue = (queue: Named) =>
+    alone(
+      `checkQueue ${nameOf(queue)}`,
+      checked([["queue", nameOf(queue)]]),
+      (channel) => channel.checkQueue(nameOf(queue))
+    )
+
+  const get: AmqpChannel["get"] = (queue, options) => {
+    const name = nameOf(queue)
+    const operation = `get ${name}`
+    return Effect.gen(function*() {
+      if (opened?.known.has(name) !== true) yield* checkQueue(queue)
+      return yield* connection.withSession("consume", operation, (session) =>
+        session.bounded(
+          operation,
+          available.whenOpen(Effect.suspend(() => {
+            if (opened === undefined) return Effect.fail(failed ?? session.ended!)
+            const { channel, deliveries, epoch, known } = opened
+            known.add(name)
+            return Effect.map(
+              channel.get(name, { noAck: options?.noAck === true }),
+              Option.map((delivery) => new Delivery(delivery, epoch, options?.noAck === true ? undefined : deliveries))
+            )
+          }))
+        ))
+    })
+  }
+
+  return AmqpChannel.of({
+    [TypeId]: TypeId,
+    declareExchange: (exchange) =>
+      alone(
+        `declareExchange ${exchange.name}`,
+        checked([["exchange", exchange.name], ["type", exchange.type]], exchange.arguments),
+        (channel) =>
+          channel.declareExchange({
+            exchange: exchange.name,
+            type: exchange.type,
+            durable: exchange.durable ?? true,
+            autoDelete: exchange.autoDelete ?? false,
+            internal: exchange.internal ?? false,
+            arguments: exchange.arguments ?? {}
+          })
+      ),
+    checkExchange: (exchange) =>
+      alone(
+        `checkExchange ${nameOf(exchange)}`,
+        checked([["exchange", nameOf(exchange)]]),
+        (channel) => channel.checkExchange(nameOf(exchange))
+      ),
+    deleteExchange: (exchange, options) =>
+      alone(
+        `deleteExchange ${nameOf(exchange)}`,
+        checked([["exchange", nameOf(exchange)]]),
+        (channel) => channel.deleteExchange(nameOf(exchange), { ifUnused: options?.ifUnused === true })
+      ),
+    bindExchange: (destination, source, options) =>
+      binding(
+        "bindExchange",
+        destination,
+        source,
+        options,
+        (channel, to, destination, source) => channel.bindExchange({ destination, source, ...to })
+      ),
+    unbindExchange: (destination, source, options) =>
+      binding(
+        "unbindExchange",
+        destination,
+        source,
+        options,
+        (channel, to, destination, source) => channel.unbindExchange({ destination, source, ...to })
+      ),
+    declareQueue: (queue) =>
+      alone(
+        `declareQueue ${queue.name}`,
+        checked([["queue", queue.name]], queue.arguments),
+        (channel) =>
+          channel.declareQueue({
+            queue: queue.name,
+            durable: queue.durable ?? true,
+            exclusive: queue.exclusive ?? false,
+            autoDelete: queue.autoDelete ?? false,
+            arguments: queue.arguments ?? {}
+          })
+      ),
+    checkQueue,
+    deleteQueue: (queue, options) =>
+      alone(
+        `deleteQueue ${nameOf(queue)}`,
+        checked([["queue", nameOf(queue)]]),
+        (channel) =>
+          channel.deleteQueue(nameOf(queue), {
+            ifUnused: options?.ifUnused === true,
+            ifEmpty: options?.ifEmpty === true
+          })
+      ),
+    purgeQueue: (queue) =>
+      alone(
+        `purgeQueue ${nameOf(queue)}`,
+        checked([["queue", nameOf(queue)]]),
+        (channel) => channel.purgeQueue(nameOf(queue))
+      ),
+    bindQueue: (queue, exchange, options) =>
+      binding(
+        "bindQueue",
+        queue,
+        exchange,
+        options,
+        (channel, to, queue, exchange) => channel.bindQueue({ queue, exchange, ...to })
+      ),
+    unbindQueue: (queue, exchange, options) =>
+      binding(
+        "unbindQueue",
+        queue,
+        exchange,
+        options,
+        (channel, to, queue, exchange) => channel.unbindQueue({ queue, exchange, ...to })
+      ),
+    get,
+    ack: (delivery, options) => delivery.ack(options),
+    nack: (delivery, options) => delivery.nack(options),
+    reject: (delivery, options) => delivery.reject(options),
+    staleAcks: Effect.sync(() => stale)
+  })
+})
+
+/** A layer with a channel of its own, see {@link make}. */
+export const layer = (options?: Options): Layer.Layer<AmqpChannel, AmqpError, AmqpConnection> =>
+  Layer.effect(AmqpChannel, make(options))

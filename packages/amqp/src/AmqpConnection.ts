@@ -1,0 +1,423 @@
+/**
+ * A connection to RabbitMQ that connects, notices loss and reconnects by itself.
+ *
+ * The service runs up to two sessions, one to publish and one to consume, because a broker with a resource alarm stops
+ * reading the socket of whoever publishes, and acknowledgements on that socket would stop with it. The first session is
+ * opened with the layer and serves whichever role asks first; the second is opened when the other role is asked for.
+ *
+ * @see https://www.rabbitmq.com/docs/connections
+ */
+import * as Config from "effect/Config"
+import * as Context from "effect/Context"
+import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Redacted from "effect/Redacted"
+import * as Schedule from "effect/Schedule"
+import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import * as SubscriptionRef from "effect/SubscriptionRef"
+import type { DriverTls } from "./AmqpDriver.ts"
+import { AmqpDriver } from "./AmqpDriver.ts"
+import type { Address } from "./AmqpError.ts"
+import { AmqpError, ConnectionLost, InvalidConfiguration } from "./AmqpError.ts"
+import * as Endpoints from "./internal/endpoints.ts"
+import type { Session } from "./internal/session.ts"
+import type { Endpoint, Registration, Setup, Supervisor } from "./internal/supervisor.ts"
+import * as SupervisorModule from "./internal/supervisor.ts"
+
+const TypeId = "~effect-amqp/AmqpConnection"
+
+/** What a session is for. */
+export type Role = "publish" | "consume"
+
+interface InRole {
+  /** `undefined` until a component has asked for the session. */
+  readonly role: Role | undefined
+}
+
+/** Nothing has asked for this session yet. */
+export interface Idle extends InRole {
+  readonly _tag: "Idle"
+}
+
+/** The first connect is under way; `attempt` counts from 1. */
+export interface Connecting extends InRole {
+  readonly _tag: "Connecting"
+  readonly attempt: number
+}
+
+/** A session is established and every component is set up on it. */
+export interface Connected extends InRole {
+  readonly _tag: "Connected"
+  /** The number of the session; every session has another. */
+  readonly epoch: number
+  readonly address: Address
+  /** What the broker says of itself: `product`, `version`, `cluster_name` and the like. */
+  readonly serverProperties: Readonly<Record<string, unknown>>
+}
+
+/** The broker has a resource alarm and stopped reading; what is published waits. */
+export interface Blocked extends InRole {
+  readonly _tag: "Blocked"
+  readonly epoch: number
+  readonly address: Address
+  readonly reason: string
+}
+
+/** The session was lost for `cause`; attempt number `attempt` of this outage follows after `nextDelay`. */
+export interface Reconnecting extends InRole {
+  readonly _tag: "Reconnecting"
+  readonly attempt: number
+  readonly cause: AmqpError
+  readonly nextDelay: Duration.Duration
+}
+
+/** The retry budget is spent: nothing will be tried again, and every operation fails with `cause`. */
+export interface Failed extends InRole {
+  readonly _tag: "Failed"
+  readonly cause: AmqpError
+}
+
+/** The application closed the connection. */
+export interface Closed extends InRole {
+  readonly _tag: "Closed"
+}
+
+/** The state of one session. */
+export type State = Idle | Connecting | Connected | Blocked | Reconnecting | Failed | Closed
+
+/** The states of both sessions; the second is `Idle` until publishing and consuming are both asked for. */
+export interface Health {
+  readonly sessions: readonly [State, State]
+}
+
+/** A connection that recovers by itself. */
+export interface AmqpConnection {
+  readonly [TypeId]: typeof TypeId
+  /** The states of the sessions now. */
+  readonly health: Effect.Effect<Health>
+  /** The state of the first session now: all there is to know unless the program both publishes and consumes. */
+  readonly state: Effect.Effect<State>
+  /** Every change of state of either session, beginning with the present ones. */
+  readonly changes: Stream.Stream<State>
+  /**
+   * Wait for the end of the connection: succeeds when the application closes it, fails with `ReconnectAbandoned` when
+   * it gave up. Race it against a program that must not outlive its broker.
+   */
+  readonly finished: Effect.Effect<void, AmqpError>
+  /**
+   * Run an effect on every session of a role, now and after each recovery, in registration order, before the session
+   * is announced; without a role, on every session. What it acquires is released when the session ends, or the caller's
+   * scope. Waits until it ran once, and fails if it cannot: a failure that is retryable is retried, another one ends
+   * the registration, and `onFailed` is told if that happens later.
+   *
+   * This is what channels, topologies, publishers and consumers recover by.
+   *
+   * @internal
+   */
+  readonly register: (
+    role: Role | undefined,
+    setup: Setup,
+    onFailed?: (error: AmqpError) => void
+  ) => Effect.Effect<void, AmqpError, Scope.Scope>
+  /**
+   * Run an operation on the live session of a role. Waiting for one counts toward the operation deadline.
+   *
+   * @internal
+   */
+  readonly withSession: <A>(
+    role: Role | undefined,
+    operation: string,
+    use: (session: Session) => Effect.Effect<A, AmqpError>
+  ) => Effect.Effect<A, AmqpError>
+}
+
+/** The service of a connection that recovers by itself. */
+export const AmqpConnection: Context.Service<AmqpConnection, AmqpConnection> = Context.Service<AmqpConnection>(
+  "effect-amqp/AmqpConnection"
+)
+
+/** TLS settings: PEM text or bytes. */
+export interface TlsOptions extends DriverTls {}
+
+/** A broker: a URL, which may hold credentials and so may be `Redacted`, or a host with a port. */
+export type EndpointInput =
+  | string
+  | Redacted.Redacted<string>
+  | {
+    readonly host: string
+    /** 5672, or 5671 with TLS, by default. */
+    readonly port?: number | undefined
+    /** Whether to use TLS; by default if the `tls` option is given. */
+    readonly tls?: boolean | undefined
+  }
+
+/** When to try again: a spaced interval with a maximum number of retries, or any `Schedule`. */
+export type RetryOptions =
+  | { readonly interval?: Duration.Input | undefined; readonly max?: number | undefined }
+  | Schedule.Schedule<unknown, AmqpError>
+
+/** How to connect; all of it optional. */
+export interface Options {
+  /** One broker or several of a cluster, tried in shuffled order; `amqp://localhost:5672` by default. */
+  readonly endpoints?: EndpointInput | ReadonlyArray<EndpointInput> | undefined
+  /** Used where a URL names none; `/` by default. */
+  readonly vhost?: string | undefined
+  /** Used where a URL names none; `guest` by default. */
+  readonly username?: string | undefined
+  /** Used where a URL names none; `guest` by default. */
+  readonly password?: Redacted.Redacted<string> | undefined
+  /** Whole seconds from 1 to 65535, `10 seconds` by default. A silent peer is given up after two to three of it. */
+  readonly heartbeat?: Duration.Input | undefined
+  /** For one endpoint, from dialling to the end of the handshake; `10 seconds` by default. */
+  readonly connectTimeout?: Duration.Input | undefined
+  /** For one question to the broker, waiting for a session included; `10 seconds` by default. */
+  readonly operationTimeout?: Duration.Input | undefined
+  /** For one goodbye, of a channel or of a connection; `5 seconds` by default. */
+  readonly closeTimeout?: Duration.Input | undefined
+  /** Shown by the broker's management; `effect-amqp` by default. */
+  readonly connectionName?: string | undefined
+  /** TLS settings for `amqps` URLs, and for hosts without a scheme. */
+  readonly tls?: TlsOptions | undefined
+  /**
+   * How an outage is retried: the first attempt at once, the next ones by this schedule, one budget per outage. By
+   * default every second, 100 times. A session that lasts less than the first delay does not end its outage.
+   */
+  readonly retry?: RetryOptions | undefined
+  /**
+   * How the first connect is retried; every second, 10 times, by default. Refused credentials, a refused virtual host
+   * and TLS errors are not retried at start-up.
+   */
+  readonly startup?: RetryOptions | undefined
+}
+
+const isSchedule = (retry: RetryOptions): retry is Schedule.Schedule<unknown, AmqpError> => Schedule.isSchedule(retry)
+
+const scheduleOf = (retry: RetryOptions | undefined, defaultMax: number): Schedule.Schedule<unknown, AmqpError> =>
+  retry !== undefined && isSchedule(retry)
+    ? retry
+    : Schedule.upTo(Schedule.spaced(retry?.interval ?? "1 second"), { times: retry?.max ?? defaultMax })
+
+const invalid = (option: string, detail: string): AmqpError =>
+  new AmqpError({ operation: "configure", reason: new InvalidConfiguration({ option, detail }) })
+
+const optional = <A>(config: Config.Config<A>): Config.Config<A | undefined> =>
+  Config.map(Config.option(config), Option.getOrUndefined)
+
+const positive = (option: string, input: Duration.Input): Effect.Effect<Duration.Duration, AmqpError> => {
+  const parsed = Duration.fromInput(input)
+  if (Option.isNone(parsed)) {
+    return Effect.fail(invalid(option, `it is not a duration; write it like "10 seconds"`))
+  }
+  return Duration.toMillis(parsed.value) > 0 && Duration.isFinite(parsed.value)
+    ? Effect.succeed(parsed.value)
+    : Effect.fail(invalid(option, "it must be a finite duration of more than 0: without a bound a call could hang"))
+}
+
+const checkRetry = (option: string, retry: RetryOptions | undefined): Effect.Effect<void, AmqpError> => {
+  if (retry === undefined || isSchedule(retry)) return Effect.void
+  if (retry.max !== undefined && !(Number.isInteger(retry.max) && retry.max >= 0)) {
+    return Effect.fail(invalid(`${option}.max`, `${retry.max} is not a whole number of 0 or more`))
+  }
+  return retry.interval === undefined ? Effect.void : Effect.asVoid(positive(`${option}.interval`, retry.interval))
+}
+
+/**
+ * Connect, and stay connected until the scope ends. Fails with what the last attempt of the start-up budget failed
+ * with, or with `InvalidConfiguration` before anything is dialled.
+ */
+export const make = Effect.fnUntraced(function*(
+  options: Options = {}
+): Effect.fn.Return<AmqpConnection, AmqpError, Scope.Scope> {
+  const driver = yield* AmqpDriver
+  const inputs: ReadonlyArray<EndpointInput> = options.endpoints === undefined
+    ? [{ host: "localhost" }]
+    : Array.isArray(options.endpoints)
+    ? options.endpoints
+    : [options.endpoints as EndpointInput]
+  if (inputs.length === 0) return yield* invalid("endpoints", "the list is empty; name at least one broker")
+  const endpoints: Array<Endpoint> = []
+  let urlHeartbeat: number | undefined
+  for (const input of inputs) {
+    const parsed = Endpoints.parse(input, {
+      tls: options.tls,
+      vhost: options.vhost,
+      username: options.username,
+      password: options.password
+    })
+    if (parsed instanceof AmqpError) return yield* parsed
+    endpoints.push(parsed.endpoint)
+    urlHeartbeat ??= parsed.heartbeat
+  }
+  yield* checkRetry("retry", options.retry)
+  yield* checkRetry("startup", options.startup)
+  const heartbeat = Duration.fromInput(
+    options.heartbeat ?? (urlHeartbeat === undefined ? "10 seconds" : Duration.seconds(urlHeartbeat))
+  )
+  const heartbeatSeconds = Option.isSome(heartbeat) ? Duration.toSeconds(heartbeat.value) : NaN
+  if (!Number.isInteger(heartbeatSeconds) || heartbeatSeconds < 1 || heartbeatSeconds > 65535) {
+    return yield* invalid(
+      "heartbeat",
+      "it must be a whole number of seconds from 1 to 65535: without heartbeats a dead peer would not be noticed"
+    )
+  }
+  const connectTimeout = yield* positive("connectTimeout", options.connectTimeout ?? "10 seconds")
+  const operationTimeout = yield* positive("operationTimeout", options.operationTimeout ?? "10 seconds")
+  const closeTimeout = yield* positive("closeTimeout", options.closeTimeout ?? "5 seconds")
+
+  let epoch = 0
+  const makeSupervisor = SupervisorModule.make({
+    driver,
+    endpoints,
+    connectionName: options.connectionName ?? "effect-amqp",
+    heartbeat: Duration.seconds(heartbeatSeconds),
+    connectTimeout,
+    deadlines: { operation: operationTimeout, close: closeTimeout },
+    startup: scheduleOf(options.startup, 10),
+    reconnect: scheduleOf(options.retry, 100),
+    nextEpoch: () => ++epoch
+  })
+  const first = yield* makeSupervisor
+  const second = yield* makeSupervisor
+  // Setups for every session wait in the second supervisor until it is started.
+  const supervisors: readonly [Supervisor, Supervisor] = [first, second]
+
+  const supervisorOf = (role: Role | undefined): Effect.Effect<Supervisor> => {
+    if (role === undefined || first.role() === role) return Effect.succeed(first)
+    if (first.role() === undefined) return Effect.as(first.assign(role), first)
+    return Effect.as(
+      Effect.andThen(second.role() === undefined ? second.assign(role) : Effect.void, second.start),
+      second
+    )
+  }
+
+  const register: AmqpConnection["register"] = (role, setup, onFailed = () => {}) =>
+    Effect.uninterruptibleMask((restore) =>
+      Effect.gen(function*() {
+        const registration: Registration = { setup, outcome: Deferred.makeUnsafe<void, AmqpError>(), onFailed }
+        const targets = role === undefined ? supervisors : [yield* supervisorOf(role)]
+        yield* Effect.addFinalizer(() =>
+          Effect.forEach(targets, (target) => target.remove(registration), { discard: true })
+        )
+        yield* Effect.forEach(targets, (target) => target.add(registration), { discard: true })
+        yield* restore(Deferred.await(registration.outcome))
+      })
+    )
+
+  const withSession: AmqpConnection["withSession"] = (role, operation, use) =>
+    Effect.flatMap(supervisorOf(role), (supervisor) =>
+      Effect.flatMap(
+        Effect.timeoutOrElse(supervisor.session, {
+          duration: operationTimeout,
+          orElse: () =>
+            Effect.fail(
+              new AmqpError({
+                operation,
+                reason: new ConnectionLost({
+                  replyCode: undefined,
+                  replyText: `no connection came within ${Duration.toMillis(operationTimeout)} ms`
+                })
+              })
+            )
+        }),
+        use
+      ))
+
+  const states = Effect.sync((): Health["sessions"] => [
+    SubscriptionRef.getUnsafe(first.state),
+    SubscriptionRef.getUnsafe(second.state)
+  ])
+
+  const isOver = (state: State): state is Failed | Closed => state._tag === "Failed" || state._tag === "Closed"
+  const changes = Stream.merge(
+    SubscriptionRef.changes(first.state),
+    Stream.filter(SubscriptionRef.changes(second.state), (state) => state._tag !== "Idle")
+  )
+
+  yield* first.start
+  yield* first.session
+
+  return AmqpConnection.of({
+    [TypeId]: TypeId,
+    health: Effect.map(states, (sessions) => ({ sessions })),
+    state: Effect.map(states, ([state]) => state),
+    changes,
+    finished: changes.pipe(
+      Stream.filter(isOver),
+      Stream.runHead,
+      Effect.flatMap((state) =>
+        Option.isSome(state) && state.value._tag === "Failed" ? Effect.fail(state.value.cause) : Effect.void
+      )
+    ),
+    register,
+    withSession
+  })
+})
+
+/**
+ * A layer that connects when it is built, and closes the connection in order when it is released. Building fails as
+ * {@link make} does.
+ *
+ * @example
+ * ```ts
+ * const Amqp = AmqpConnection.layer({
+ *   endpoints: ["amqp://rabbit-1", "amqp://rabbit-2"],
+ *   username: "orders",
+ *   password: Redacted.make(password),
+ *   retry: { interval: "2 seconds", max: 500 }
+ * })
+ * ```
+ */
+export const layer = (options?: Options): Layer.Layer<AmqpConnection, AmqpError> =>
+  Layer.effect(AmqpConnection, make(options))
+
+/**
+ * The options as the environment gives them: `AMQP_URL` (several separated by commas), or `AMQP_HOST`, `AMQP_PORT` and
+ * `AMQP_TLS` (`true` or `false`), which are not read when `AMQP_URL` is set; `AMQP_USERNAME`, `AMQP_PASSWORD` and
+ * `AMQP_VHOST` for what the URL leaves out; `AMQP_HEARTBEAT` and `AMQP_RETRY_INTERVAL` as durations (`10 seconds`), and
+ * `AMQP_RETRY_MAX`.
+ */
+export const config: Config.Config<Options> = Config.nested(
+  Config.all({
+    endpoints: Config.flatMap(Config.option(Config.Redacted("URL")), (url) =>
+      Option.isSome(url)
+        ? Config.succeed<Options["endpoints"]>(
+          Redacted.value(url.value).split(",").map((one) => Redacted.make(one.trim()))
+        )
+        : Config.map(
+          Config.all({
+            host: Config.withDefault(Config.NonEmptyString("HOST"), "localhost"),
+            port: Config.map(Config.option(Config.Port("PORT")), Option.getOrUndefined),
+            tls: Config.withDefault(Config.Boolean("TLS"), false)
+          }),
+          (parts): Options["endpoints"] => parts
+        )),
+    username: optional(Config.String("USERNAME")),
+    password: optional(Config.Redacted("PASSWORD")),
+    vhost: optional(Config.String("VHOST")),
+    heartbeat: optional(Config.Duration("HEARTBEAT")),
+    retry: Config.all({
+      interval: optional(Config.Duration("RETRY_INTERVAL")),
+      max: optional(Config.Int("RETRY_MAX"))
+    })
+  }),
+  "AMQP"
+)
+
+/**
+ * {@link layer} with the options of the environment, see {@link config}. Options given here win over the environment's.
+ * Fails with a `ConfigError` if a variable cannot be read.
+ *
+ * @example
+ * ```ts
+ * const Amqp = AmqpConnection.layerConfig({ connectionName: "invoice-worker" })
+ * ```
+ */
+export const layerConfig = (options: Options = {}): Layer.Layer<AmqpConnection, AmqpError | Config.ConfigError> =>
+  Layer.effect(
+    AmqpConnection,
+    Effect.flatMap(config, (fromEnvironment) => make({ ...fromEnvironment, ...options }))
+  )

@@ -1,0 +1,185 @@
+/**
+ * Messages as applications write and read them.
+ */
+import * as Data from "effect/Data"
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
+import type { DriverDelivery, WireProperties } from "./AmqpDriver.ts"
+import type { DeliveryChannel } from "./internal/deliveryChannel.ts"
+
+/**
+ * A value in a header table. Whole numbers keep the smallest AMQP integer type that holds them, others become doubles;
+ * a `Date` becomes an AMQP timestamp, which has whole seconds. RabbitMQ reads strings as UTF-8.
+ *
+ * @see https://www.rabbitmq.com/amqp-0-9-1-errata (section 3, field types)
+ */
+export type HeaderValue =
+  | string
+  | number
+  | boolean
+  | null
+  | Date
+  | Uint8Array
+  | ReadonlyArray<HeaderValue>
+  | { readonly [key: string]: HeaderValue | undefined }
+
+/** A header table; an entry that is `undefined` is left out. */
+export interface Headers {
+  readonly [key: string]: HeaderValue | undefined
+}
+
+/** The properties of a message that an application may set, all optional. */
+export interface MessageProperties {
+  /** MIME type of the body; by default what the body is: JSON, UTF-8 text or bytes. */
+  readonly contentType?: string | undefined
+  readonly contentEncoding?: string | undefined
+  readonly headers?: Headers | undefined
+  /** Whether the broker writes it to disk in a durable queue; `true` by default. */
+  readonly persistent?: boolean | undefined
+  /** 0 to 255, for queues with `x-max-priority`. */
+  readonly priority?: number | undefined
+  readonly correlationId?: string | undefined
+  readonly replyTo?: string | undefined
+  /** How long the message may wait in a queue, in whole milliseconds. */
+  readonly expiration?: Duration.Input | undefined
+  /**
+   * Identifies the message; made up when absent. It correlates a return with its publish, and lets a consumer drop
+   * duplicates: keep it when a message is published again.
+   */
+  readonly messageId?: string | undefined
+  readonly timestamp?: Date | undefined
+  readonly type?: string | undefined
+  /** If set it must be the user that the connection authenticated as: RabbitMQ checks it. */
+  readonly userId?: string | undefined
+  readonly appId?: string | undefined
+}
+
+/** What a body can be: text is sent as UTF-8, bytes as they are, any other value as JSON. */
+export type Body =
+  | string
+  | Uint8Array
+  | number
+  | boolean
+  | null
+  | object
+
+/** A message to publish. */
+export interface Message extends MessageProperties {
+  /** An exchange, by name or as a value of `AmqpTopology`; by default the default exchange, `""`. */
+  readonly exchange?: string | { readonly name: string } | undefined
+  /** On the default exchange: the name of the queue. */
+  readonly routingKey: string
+  readonly body: Body
+  /**
+   * Whether a message that no queue would get fails with `Unroutable` (`true`, the default) or is confirmed and
+   * dropped. A delayed-message exchange wants `false`.
+   */
+  readonly mandatory?: boolean | undefined
+}
+
+/** The body of a delivery is not what was expected of it. */
+export class DecodeError extends Data.TaggedError("DecodeError")<{
+  readonly messageId: string | undefined
+  readonly detail: string
+}> {
+  override get message(): string {
+    return `the body of message ${this.messageId ?? "without an id"} cannot be decoded: ${this.detail}`
+  }
+}
+
+const utf8 = new TextDecoder("utf-8", { fatal: true })
+
+/** A message that the broker handed over, and that is to be acknowledged on the channel it came by. */
+export class Delivery {
+  /** Counts the sessions of the connection: a delivery of an earlier one cannot be acknowledged any more. */
+  readonly epoch: number
+  readonly deliveryTag: number
+  /** Whether it may have been delivered before; not that anyone saw it. */
+  readonly redelivered: boolean
+  readonly exchange: string
+  readonly routingKey: string
+  readonly properties: WireProperties
+  readonly body: Uint8Array
+  readonly #channel: DeliveryChannel | undefined
+  #settled = false
+
+  /** @internal */
+  constructor(from: DriverDelivery, epoch: number, channel: DeliveryChannel | undefined) {
+    this.epoch = epoch
+    this.deliveryTag = from.deliveryTag
+    this.redelivered = from.redelivered
+    this.exchange = from.exchange
+    this.routingKey = from.routingKey
+    this.properties = from.properties
+    this.body = from.body
+    this.#channel = channel
+  }
+
+  get messageId(): string | undefined {
+    return this.properties.messageId
+  }
+
+  get headers(): Headers {
+    return this.properties.headers ?? {}
+  }
+
+  /** The body as UTF-8 text; fails with {@link DecodeError} if it is not. */
+  get text(): Effect.Effect<string, DecodeError> {
+    return Effect.suspend(() => {
+      try {
+        return Effect.succeed(utf8.decode(this.body))
+      } catch {
+        return Effect.fail(new DecodeError({ messageId: this.messageId, detail: "it is not UTF-8 text" }))
+      }
+    })
+  }
+
+  /**
+   * The body as JSON of a schema; fails with {@link DecodeError} if it is not.
+   *
+   * @example
+   * ```ts
+   * const order = yield* delivery.json(Order)
+   * ```
+   */
+  json<S extends Schema.Constraint>(schema: S): Effect.Effect<S["Type"], DecodeError, S["DecodingServices"]> {
+    return Effect.flatMap(this.text, (text) =>
+      Effect.mapError(
+        Schema.decodeUnknownEffect(Schema.fromJsonString(Schema.toCodecJson(schema)))(text),
+        (error) => new DecodeError({ messageId: this.messageId, detail: error.message })
+      ))
+  }
+
+  /**
+   * Tell the broker that the message was handled, and with `multiple` all before it on its channel. Each delivery is
+   * settled once. False if nothing was written: it was settled before, or its channel is gone, so that the broker has
+   * put it back already; then it will come again.
+   */
+  ack(options?: { readonly multiple?: boolean | undefined }): Effect.Effect<boolean> {
+    return this.#once((channel) => channel.ack(this.deliveryTag, options?.multiple === true))
+  }
+
+  /** Refuse the message: back into the queue (`requeue`), or to the dead letter exchange, the default. As {@link ack}. */
+  nack(
+    options?: { readonly requeue?: boolean | undefined; readonly multiple?: boolean | undefined }
+  ): Effect.Effect<boolean> {
+    return this.#once((channel) =>
+      channel.nack(this.deliveryTag, options?.multiple === true, options?.requeue === true)
+    )
+  }
+
+  /** `basic.reject`: as {@link nack} for one message, in plain AMQP 0-9-1. */
+  reject(options?: { readonly requeue?: boolean | undefined }): Effect.Effect<boolean> {
+    return this.#once((channel) => channel.reject(this.deliveryTag, options?.requeue === true))
+  }
+
+  #once(write: (channel: DeliveryChannel) => boolean): Effect.Effect<boolean> {
+    return Effect.sync(() => {
+      // Without a channel the broker expects no acknowledgement, and would close the channel at one.
+      if (this.#settled || this.#channel === undefined) return false
+      this.#settled = true
+      return write(this.#channel)
+    })
+  }
+}

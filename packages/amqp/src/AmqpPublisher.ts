@@ -1,0 +1,303 @@
+/**
+ * Confirmed publishing: every publish ends, within a known time, in a broker confirm or in a typed failure.
+ *
+ * A publish succeeds when RabbitMQ confirmed it and did not return it: then every queue that it was routed to has it. A
+ * message whose outcome became unknown, because the connection or the channel went, is published again on the next one
+ * until its deadline, with the same `messageId`; so a message may arrive twice and none is lost that was confirmed.
+ * Messages that were not published again keep the order in which they were submitted.
+ *
+ * @see https://www.rabbitmq.com/docs/confirms
+ * @see https://www.rabbitmq.com/docs/publishers
+ */
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as FiberSet from "effect/FiberSet"
+import * as Latch from "effect/Latch"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Pull from "effect/Pull"
+import * as Schedule from "effect/Schedule"
+import type * as Scope from "effect/Scope"
+import { AmqpConnection } from "./AmqpConnection.ts"
+import { AmqpError, InvalidConfiguration } from "./AmqpError.ts"
+import type { Message } from "./AmqpMessage.ts"
+import type { Encoded } from "./internal/encodeMessage.ts"
+import { encode, Refused } from "./internal/encodeMessage.ts"
+import { keep } from "./internal/liveChannel.ts"
+import type { Entry, Outcome } from "./internal/publishQueue.ts"
+import { PublishQueue } from "./internal/publishQueue.ts"
+import * as PublishErrors from "./PublishError.ts"
+import { PublishError } from "./PublishError.ts"
+
+const TypeId = "~effect-amqp/AmqpPublisher"
+
+/** How many messages are on their way. */
+export interface PublisherCounts {
+  /** Not written yet, or to be written again. */
+  readonly waiting: number
+  /** Written, and not confirmed yet. */
+  readonly inFlight: number
+  /** Bytes of those in flight, bodies and headers. */
+  readonly inFlightBytes: number
+}
+
+/** Publishes messages and waits for the broker's confirm of each. */
+export interface AmqpPublisher {
+  readonly [TypeId]: typeof TypeId
+  /**
+   * Publish one message and wait until the broker confirmed it. Waiting for a connection, for a place in flight and for
+   * the socket counts toward the publisher's `confirmTimeout`. Interrupted, it leaves nothing behind; a message that is
+   * on the wire by then may still arrive.
+   */
+  readonly publish: (message: Message) => Effect.Effect<void, PublishError>
+  /** How many messages wait and are in flight now. */
+  readonly counts: Effect.Effect<PublisherCounts>
+}
+
+/** The service that publishes. */
+export const AmqpPublisher: Context.Service<AmqpPublisher, AmqpPublisher> = Context.Service<AmqpPublisher>(
+  "effect-amqp/AmqpPublisher"
+)
+
+/** How to publish; all of it optional. */
+export interface Options {
+  /** From the call to the confirm, all waiting and publishing again included; `5 seconds` by default. */
+  readonly confirmTimeout?: Duration.Input | undefined
+  /** Messages written and not confirmed; 1000 by default. */
+  readonly maxInFlight?: number | undefined
+  /** Bytes of those, 16 MiB by default; a larger message goes alone. */
+  readonly maxInFlightBytes?: number | undefined
+  /** Messages that may wait for a place when `whenFull` is not `wait`; 10,000 by default. */
+  readonly maxWaiting?: number | undefined
+  /**
+   * What happens to a message that finds `maxWaiting` others waiting: `wait` (the default) waits within its deadline,
+   * `fail` fails it with `Full`, `dropOldest` fails the one that has waited longest with `Full`.
+   */
+  readonly whenFull?: "wait" | "fail" | "dropOldest" | undefined
+  /**
+   * What happens to a message whose connection or channel went before its confirm came: `republish` (the default)
+   * publishes it again until its deadline, `fail` fails it with `published: "unknown"`.
+   */
+  readonly unconfirmed?: "republish" | "fail" | undefined
+  /**
+   * When a message that the broker refused (`basic.nack`) is published again, on a fresh channel, within its deadline;
+   * by default after 100 ms, doubling, 3 times. `Schedule.recurs(0)` fails it at once.
+   */
+  readonly retryNacked?: Schedule.Schedule<unknown> | undefined
+  /** The largest body in bytes; 16 MiB by default, which is RabbitMQ's own limit since 4.0. */
+  readonly maxMessageBytes?: number | undefined
+  /** How long the end of the scope waits for messages on their way; `5 seconds` by default. */
+  readonly drainTimeout?: Duration.Input | undefined
+}
+
+// How long a channel that is to be replaced waits for what is in flight on it.
+const recycleMillis = 1000
+
+const invalid = (option: string, detail: string): AmqpError =>
+  new AmqpError({ operation: "configure", reason: new InvalidConfiguration({ option, detail }) })
+
+const duration = (option: string, input: Duration.Input): Effect.Effect<Duration.Duration, AmqpError> => {
+  const parsed = Duration.fromInput(input)
+  return Option.isSome(parsed) && Duration.isFinite(parsed.value) && Duration.toMillis(parsed.value) > 0
+    ? Effect.succeed(parsed.value)
+    : Effect.fail(invalid(option, `it must be a finite duration of more than 0, such as "5 seconds"`))
+}
+
+const count = (option: string, value: number): Effect.Effect<number, AmqpError> =>
+  Number.isInteger(value) && value >= 1
+    ? Effect.succeed(value)
+    : Effect.fail(invalid(option, `${value} is not a whole number of 1 or more`))
+
+/**
+ * Make a publisher with a channel of its own, which is drained and closed when the scope ends. Waits for the channel,
+ * and fails if the connection is finished, or with `InvalidConfiguration`.
+ */
+export const make = Effect.fnUntraced(function*(
+  options: Options = {}
+): Effect.fn.Return<AmqpPublisher, AmqpError, AmqpConnection | Scope.Scope> {
+  const connection = yield* AmqpConnection
+  const confirmTimeout = yield* duration("confirmTimeout", options.confirmTimeout ?? "5 seconds")
+  const drainTimeout = yield* duration("drainTimeout", options.drainTimeout ?? "5 seconds")
+  const maxMessageBytes = yield* count("maxMessageBytes", options.maxMessageBytes ?? 16 * 1024 * 1024)
+  const limits = {
+    maxInFlight: yield* count("maxInFlight", options.maxInFlight ?? 1000),
+    maxInFlightBytes: yield* count("maxInFlightBytes", options.maxInFlightBytes ?? 16 * 1024 * 1024),
+    maxWaiting: yield* count("maxWaiting", options.maxWaiting ?? 10_000)
+  }
+  const confirmMillis = Duration.toMillis(confirmTimeout)
+  const retryNacked = options.retryNacked ??
+    Schedule.upTo(Schedule.exponential("100 millis"), { times: 3 })
+
+  const clock = yield* Clock.Clock
+  const runFork = yield* FiberSet.makeRuntime<never>()
+  const idle = Latch.makeUnsafe(true)
+  const nackSteps = new WeakMap<Entry, (now: number) => Effect.Effect<Duration.Duration | undefined>>()
+  let recycle = Deferred.makeUnsafe<void>()
+  let drained = Deferred.makeUnsafe<void>()
+
+  const rest = (entry: Entry): Effect.Effect<void> =>
+    Effect.gen(function*() {
+      let step = nackSteps.get(entry)
+      if (step === undefined) {
+        const schedule = yield* Schedule.toStep(retryNacked)
+        step = (now) =>
+          schedule(now, undefined).pipe(
+            Effect.map(([, delay]): Duration.Duration | undefined => delay),
+            Pull.catchDone(() => Effect.succeed(undefined))
+          )
+        nackSteps.set(entry, step)
+      }
+      const delay = yield* step(clock.currentTimeMillisUnsafe())
+      if (delay === undefined) return queue.giveUp(entry)
+      yield* Effect.sleep(delay)
+      queue.resume(entry)
+    })
+
+  const queue: PublishQueue = new PublishQueue({
+    ...limits,
+    whenFull: options.whenFull ?? "wait",
+    unconfirmed: options.unconfirmed ?? "republish"
+  }, {
+    onConfirmed() {},
+    onReturned() {},
+    onNacked() {},
+    onRepublished() {},
+    onResting(entry) {
+      runFork(rest(entry))
+    },
+    onRecycle() {
+      Deferred.doneUnsafe(recycle, Effect.void)
+    },
+    onDrained() {
+      Deferred.doneUnsafe(drained, Effect.void)
+    },
+    onIdle() {
+      idle.openUnsafe()
+    }
+  })
+
+  yield* keep(connection, {
+    role: "publish",
+    confirm: true,
+    events() {
+      recycle = Deferred.makeUnsafe()
+      drained = Deferred.makeUnsafe()
+      return {
+        onConfirm: (tag, multiple, ack) => queue.confirm(tag, multiple, ack),
+        onReturn: (returned) => queue.returned(returned),
+        onDrain: () => queue.pump(),
+        onClose: (error) => queue.detach(error)
+      }
+    },
+    onOpen: Effect.fnUntraced(function*(channel, session) {
+      const stop = session.onUnblocked(() => queue.pump())
+      yield* Effect.addFinalizer(() => Effect.sync(stop))
+      yield* Deferred.await(recycle).pipe(
+        Effect.andThen(Effect.timeoutOption(Deferred.await(drained), recycleMillis)),
+        Effect.andThen(session.bounded("closeChannel", channel.close)),
+        Effect.ignore,
+        Effect.forkScoped
+      )
+      queue.attach(channel, session)
+    }),
+    onFailed: (error) => queue.finish(error)
+  })
+
+  // After the channel's, so that it runs before: the channel is closed when nothing is on its way any more.
+  yield* Effect.addFinalizer(() =>
+    Effect.gen(function*() {
+      queue.close()
+      const left = queue.counts()
+      if (!queue.isIdle) {
+        idle.closeUnsafe()
+        yield* Effect.timeoutOption(idle.await, drainTimeout)
+      }
+      const { inFlight, waiting } = queue.counts()
+      queue.finish("closed")
+      if (left.waiting + left.inFlight > 0) {
+        yield* Effect.logInfo("AMQP publisher drained", {
+          settled: left.waiting + left.inFlight - waiting - inFlight,
+          unknown: inFlight,
+          unsent: waiting
+        })
+      }
+    })
+  )
+
+  const prefix = crypto.randomUUID()
+  let sequence = 0
+  const messageId = () => `${prefix}-${(++sequence).toString(36)}`
+
+  const prepare = (message: Message): Encoded | PublishError => {
+    const encoded = encode(message, messageId)
+    if (encoded instanceof Refused) {
+      const { detail, field } = encoded
+      return new PublishError({
+        messageId: message.messageId,
+        reason: field === "body"
+          ? new PublishErrors.EncodeError({ published: "no", detail })
+          : new PublishErrors.InvalidMessage({ published: "no", field, detail })
+      })
+    }
+    const bytes = encoded.wire.body.byteLength
+    return bytes <= maxMessageBytes ? encoded : new PublishError({
+      messageId: encoded.wire.properties.messageId,
+      reason: new PublishErrors.TooLarge({ published: "no", bytes, limit: maxMessageBytes })
+    })
+  }
+
+  const publish = (message: Message): Effect.Effect<void, PublishError> =>
+    Effect.suspend(() => {
+      const encoded = prepare(message)
+      if (encoded instanceof PublishError) return Effect.fail(encoded)
+      const messageId = encoded.wire.properties.messageId
+      let entry: Entry | undefined
+      let waitingFor: PublishErrors.WaitingFor = "connection"
+      const confirmed = Effect.callback<void, PublishError>((resume) => {
+        entry = queue.submit(encoded, (outcome: Outcome) =>
+          resume(outcome === undefined ? Effect.void : Effect.fail(new PublishError({ messageId, reason: outcome }))))
+        return Effect.sync(() => {
+          waitingFor = queue.waitingFor(entry!)
+          queue.abandon(entry!)
+        })
+      })
+      return Effect.timeoutOrElse(confirmed, {
+        duration: confirmTimeout,
+        orElse: () =>
+          Effect.fail(
+            new PublishError({
+              messageId,
+              reason: new PublishErrors.ConfirmTimeout({
+                published: entry!.written > 0 ? "unknown" : "no",
+                millis: confirmMillis,
+                waitingFor
+              })
+            })
+          )
+      })
+    })
+
+  return AmqpPublisher.of({
+    [TypeId]: TypeId,
+    publish,
+    counts: Effect.sync(() => queue.counts())
+  })
+})
+
+/**
+ * A layer with a publisher of its own channel, drained in order when it is released. Building it fails as {@link make}
+ * does.
+ *
+ * @example
+ * ```ts
+ * const Publishing = AmqpPublisher.layer({ confirmTimeout: "2 seconds" }).pipe(
+ *   Layer.provide(AmqpTopology.layer(topology)),
+ *   Layer.provide(AmqpConnection.layerConfig())
+ * )
+ * ```
+ */
+export const layer = (options?: Options): Layer.Layer<AmqpPublisher, AmqpError, AmqpConnection> =>
+  Layer.effect(AmqpPublisher, make(options))

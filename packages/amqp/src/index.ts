@@ -1,0 +1,12 @@
+/**
+ * effect-amqp: RabbitMQ for Effect. One namespace per concept.
+ */
+export * as AmqpChannel from "./AmqpChannel.ts"
+export * as AmqpConnection from "./AmqpConnection.ts"
+export * as AmqpDriver from "./AmqpDriver.ts"
+export * as AmqpError from "./AmqpError.ts"
+export * as AmqplibDriver from "./AmqplibDriver.ts"
+export * as AmqpMessage from "./AmqpMessage.ts"
+export * as AmqpPublisher from "./AmqpPublisher.ts"
+export * as AmqpTopology from "./AmqpTopology.ts"
+export * as PublishError from "./PublishError.ts"

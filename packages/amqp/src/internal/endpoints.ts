@@ -1,0 +1,93 @@
+/**
+ * Endpoints as applications write them, made into what is dialled. Pure; a URL is never part of an error, because it
+ * may hold a password.
+ */
+import * as Redacted from "effect/Redacted"
+import type { EndpointInput } from "../AmqpConnection.ts"
+import type { DriverTls } from "../AmqpDriver.ts"
+import { AmqpError, InvalidConfiguration } from "../AmqpError.ts"
+import type { Endpoint } from "./supervisor.ts"
+
+/** What holds for every endpoint that does not say otherwise. */
+export interface EndpointDefaults {
+  readonly tls: DriverTls | undefined
+  readonly vhost: string | undefined
+  readonly username: string | undefined
+  readonly password: Redacted.Redacted<string> | undefined
+}
+
+/** Made of an endpoint: where to dial, and the heartbeat in seconds if its URL names one. */
+export interface ParsedEndpoint {
+  readonly endpoint: Endpoint
+  readonly heartbeat: number | undefined
+}
+
+const invalid = (option: string, detail: string): AmqpError =>
+  new AmqpError({ operation: "configure", reason: new InvalidConfiguration({ option, detail }) })
+
+/** Read one endpoint, or say what is wrong with it. */
+export const parse = (input: EndpointInput, defaults: EndpointDefaults): ParsedEndpoint | AmqpError => {
+  if (typeof input === "string") return parseUrl(input, defaults)
+  if (Redacted.isRedacted(input)) return parseUrl(Redacted.value(input), defaults)
+  const tls = input.tls === true ? defaults.tls ?? {} : input.tls === false ? undefined : defaults.tls
+  return finish({
+    host: input.host,
+    port: input.port ?? (tls === undefined ? 5672 : 5671),
+    tls,
+    vhost: defaults.vhost ?? "/",
+    username: defaults.username ?? "guest",
+    password: defaults.password ?? Redacted.make("guest")
+  }, undefined)
+}
+
+const parseUrl = (text: string, defaults: EndpointDefaults): ParsedEndpoint | AmqpError => {
+  const expected = "expected amqp://user:password@host:port/vhost, or amqps:// for TLS"
+  let url: URL
+  try {
+    url = new URL(text)
+  } catch {
+    return invalid("endpoints", `a URL cannot be parsed; ${expected}`)
+  }
+  if (url.protocol !== "amqp:" && url.protocol !== "amqps:") {
+    return invalid("endpoints", `a URL has the scheme "${url.protocol}"; ${expected}`)
+  }
+  let username: string
+  let password: string
+  let vhost: string
+  try {
+    username = decodeURIComponent(url.username)
+    password = decodeURIComponent(url.password)
+    vhost = decodeURIComponent(url.pathname.slice(1))
+  } catch {
+    return invalid("endpoints", "a URL has a % that is not followed by two hexadecimal digits; write % as %25")
+  }
+  if (vhost.includes("/") && !/%2f/i.test(url.pathname)) {
+    return invalid("endpoints", `a URL names the virtual host "${vhost}"; write / in it as %2F`)
+  }
+  let heartbeat: number | undefined
+  for (const [key, value] of url.searchParams) {
+    if (key !== "heartbeat") {
+      return invalid("endpoints", `a URL has the parameter "${key}"; only heartbeat is known, the rest are options`)
+    }
+    heartbeat = Number(value)
+  }
+  return finish({
+    host: url.hostname.replace(/^\[|\]$/g, ""),
+    port: url.port === "" ? (url.protocol === "amqp:" ? 5672 : 5671) : Number(url.port),
+    tls: url.protocol === "amqp:" ? undefined : defaults.tls ?? {},
+    vhost: vhost === "" ? defaults.vhost ?? "/" : vhost,
+    username: username === "" ? defaults.username ?? "guest" : username,
+    password: url.password === "" ? defaults.password ?? Redacted.make("guest") : Redacted.make(password)
+  }, heartbeat)
+}
+
+const finish = (endpoint: Endpoint, heartbeat: number | undefined): ParsedEndpoint | AmqpError => {
+  if (endpoint.host === "") return invalid("endpoints", "an endpoint has no host name")
+  if (!Number.isInteger(endpoint.port) || endpoint.port < 1 || endpoint.port > 65535) {
+    return invalid("endpoints", `the port ${endpoint.port} is not a whole number from 1 to 65535`)
+  }
+  if (Buffer.byteLength(endpoint.vhost) > 255) {
+    return invalid("vhost", "a virtual host has a name of more than 255 bytes")
+  }
+  return { endpoint, heartbeat }
+}

@@ -1,0 +1,83 @@
+/**
+ * A channel that lives on: opened on every session of its role, and opened again when the broker closes it while its
+ * session lives. It recovers by registering with the connection, as everything does.
+ */
+import * as Clock from "effect/Clock"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import type * as Scope from "effect/Scope"
+import type { AmqpConnection, Role } from "../AmqpConnection.ts"
+import type { DriverChannel, DriverChannelEvents } from "../AmqpDriver.ts"
+import type { AmqpError } from "../AmqpError.ts"
+import type { Session } from "./session.ts"
+
+/** Who uses the channel. */
+export interface ChannelOwner {
+  readonly role: Role
+  readonly confirm: boolean
+  /** The events of the next channel, asked for before it is opened. */
+  readonly events: () => DriverChannelEvents
+  /** Make a new channel ready; what is acquired is released when the channel ends, before it is closed. */
+  readonly onOpen: (channel: DriverChannel, session: Session) => Effect.Effect<void, AmqpError, Scope.Scope>
+  /** There will be no other channel. */
+  readonly onFailed: (error: AmqpError) => void
+}
+
+// A channel that lives longer than this is opened again at once, others after a pause that doubles up to it.
+const steadyMillis = 1000
+const firstPauseMillis = 10
+
+/** Keep a channel open for its owner until the scope ends; returns when the first one is ready. */
+export const keep = (
+  connection: AmqpConnection,
+  owner: ChannelOwner
+): Effect.Effect<void, AmqpError, Scope.Scope> => {
+  const runOn = Effect.fnUntraced(function*(session: Session): Effect.fn.Return<void, AmqpError, Scope.Scope> {
+    const clock = yield* Clock.Clock
+    const first = Deferred.makeUnsafe<void, AmqpError>()
+
+    const once = Effect.gen(function*() {
+      const closed = Deferred.makeUnsafe<void>()
+      const events = owner.events()
+      const channel = yield* session.openChannel({ confirm: owner.confirm }, {
+        ...events,
+        onClose(error) {
+          events.onClose(error)
+          Deferred.doneUnsafe(closed, Effect.void)
+        }
+      })
+      yield* owner.onOpen(channel, session)
+      Deferred.doneUnsafe(first, Effect.void)
+      yield* Deferred.await(closed)
+    }).pipe(Effect.scoped)
+
+    const again = Effect.gen(function*() {
+      let pause = firstPauseMillis
+      for (;;) {
+        const opened = clock.currentTimeMillisUnsafe()
+        const exit = yield* Effect.exit(once)
+        if (!session.isAlive) {
+          Deferred.doneUnsafe(first, Effect.fail(session.ended!))
+          return
+        }
+        if (Exit.isFailure(exit)) {
+          const error = Exit.findErrorOption(exit)
+          // The first failure belongs to the setup, which the connection judges.
+          if (Deferred.doneUnsafe(first, exit)) return
+          if (error._tag === "Some" && !error.value.isRetryable) return owner.onFailed(error.value)
+        }
+        if (clock.currentTimeMillisUnsafe() - opened >= steadyMillis) {
+          pause = firstPauseMillis
+          continue
+        }
+        yield* Effect.sleep(pause)
+        pause = Math.min(pause * 2, steadyMillis)
+      }
+    })
+
+    yield* Effect.forkScoped(again, { startImmediately: true })
+    yield* Deferred.await(first)
+  })
+  return connection.register(owner.role, runOn, owner.onFailed)
+}

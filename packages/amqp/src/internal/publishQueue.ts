@@ -1,0 +1,513 @@
+/**
+ * The publisher's state machine: which messages wait, which are in flight on the present channel, and how each ends.
+ *
+ * A message is `Waiting` (in `#waiting`), `InFlight` (in `#window`), `Resting` (nacked, until its pause is over), or
+ * `Settled`. Only `#settle` makes it settled, and only `#settle` tells its owner. Plain synchronous code: it runs inside
+ * driver events and once or twice per message.
+ */
+import type { DriverChannel, DriverReturn } from "../AmqpDriver.ts"
+import type { AmqpError } from "../AmqpError.ts"
+import { isAmqpError } from "../AmqpError.ts"
+import type { PublishErrorReason, WaitingFor } from "../PublishError.ts"
+import * as PublishError from "../PublishError.ts"
+import type { Encoded } from "./encodeMessage.ts"
+import { maxPropertyBytes } from "./encodeMessage.ts"
+import type { Session } from "./session.ts"
+
+/** How a message ended: confirmed, or the reason why not. */
+export type Outcome = PublishErrorReason | undefined
+
+/** One message on its way. */
+export interface Entry {
+  readonly encoded: Encoded
+  readonly onSettled: (outcome: Outcome) => void
+  state: "Waiting" | "InFlight" | "Resting" | "Settled"
+  /** How often it was written; more than 0 and not confirmed means that the broker may have it. */
+  written: number
+  /** Its owner waits no more, and the broker's answer is still to come. */
+  abandoned: boolean
+  nacks: number
+  /** The channel, by number, on which it was nacked last. */
+  nackedOn: number
+  returned: DriverReturn | undefined
+}
+
+/** The bounds of a queue, and what it may do by itself. */
+export interface QueueOptions {
+  readonly maxInFlight: number
+  readonly maxInFlightBytes: number
+  readonly maxWaiting: number
+  readonly whenFull: "wait" | "fail" | "dropOldest"
+  readonly unconfirmed: "republish" | "fail"
+}
+
+/** What the queue tells its owner, for metrics and for what takes time. */
+export interface QueueEvents {
+  readonly onConfirmed: () => void
+  readonly onReturned: () => void
+  readonly onNacked: () => void
+  readonly onRepublished: () => void
+  /** A nacked message rests; call `resume` or `giveUp` with it later. */
+  readonly onResting: (entry: Entry) => void
+  /** A message must go to a channel other than the present one: nothing more is written to it, so close it soon. */
+  readonly onRecycle: () => void
+  /** Nothing is in flight any more on a channel that is to be closed. */
+  readonly onDrained: () => void
+  /** Nothing waits and nothing is in flight any more. */
+  readonly onIdle: () => void
+}
+
+/** Counts of a queue at one moment. */
+export interface QueueCounts {
+  readonly waiting: number
+  readonly inFlight: number
+  readonly inFlightBytes: number
+}
+
+/** The messages in flight on one channel, by delivery tag; tags are dense, confirms nearly in order. */
+class Window {
+  #slots: Array<Entry | undefined> = []
+  #head = 0
+  #firstTag = 1
+
+  add(entry: Entry): void {
+    this.#slots.push(entry)
+  }
+
+  take(tag: number): Entry | undefined {
+    const index = this.#head + tag - this.#firstTag
+    const entry = this.#slots[index]
+    if (entry === undefined) return undefined
+    this.#slots[index] = undefined
+    if (index === this.#head) this.#advance()
+    return entry
+  }
+
+  /** Take every open tag up to this one, oldest first. */
+  takeUpTo(tag: number, each: (entry: Entry) => void): void {
+    while (this.#firstTag <= tag && this.#head < this.#slots.length) {
+      const entry = this.#slots[this.#head]
+      this.#slots[this.#head] = undefined
+      this.#advance()
+      if (entry !== undefined) each(entry)
+    }
+  }
+
+  open(): ReadonlyArray<Entry> {
+    return this.#slots.filter((entry) => entry !== undefined)
+  }
+
+  find(matches: (entry: Entry) => boolean): Entry | undefined {
+    for (let index = this.#head; index < this.#slots.length; index++) {
+      const entry = this.#slots[index]
+      if (entry !== undefined && matches(entry)) return entry
+    }
+    return undefined
+  }
+
+  #advance(): void {
+    while (this.#head < this.#slots.length && this.#slots[this.#head] === undefined) {
+      this.#head++
+      this.#firstTag++
+    }
+    if (this.#head > 1024 && this.#head * 2 > this.#slots.length) {
+      this.#slots = this.#slots.slice(this.#head)
+      this.#head = 0
+    }
+  }
+}
+
+const exchangeInText = /exchange '(.*?)' in vhost/s
+const topicInText = /access to topic '(.*?)' in exchange/s
+const sizeInText = /message size (\d+) .*?max(?:imum)? size (\d+)/s
+
+/** All messages of one publisher. */
+export class PublishQueue {
+  readonly #options: QueueOptions
+  readonly #events: QueueEvents
+  #waiting: Array<Entry> = []
+  #waitingHead = 0
+  /** Settled entries that still stand in `#waiting`. */
+  #waitingDead = 0
+  readonly #resting = new Set<Entry>()
+  #window = new Window()
+  #inFlight = 0
+  #inFlightBytes = 0
+  #abandoned = 0
+  #channel: DriverChannel | undefined
+  #session: Session | undefined
+  #generation = 0
+  #recycling = false
+  #over: AmqpError | "closed" | undefined
+
+  constructor(options: QueueOptions, events: QueueEvents) {
+    this.#options = options
+    this.#events = events
+  }
+
+  counts(): QueueCounts {
+    return {
+      waiting: this.#waiting.length - this.#waitingHead - this.#waitingDead + this.#resting.size,
+      inFlight: this.#inFlight,
+      inFlightBytes: this.#inFlightBytes
+    }
+  }
+
+  get isIdle(): boolean {
+    return this.#inFlight === this.#abandoned && this.counts().waiting === 0
+  }
+
+  /** Take a message; its outcome comes later, or within this call if it cannot be sent. */
+  submit(encoded: Encoded, onSettled: (outcome: Outcome) => void): Entry {
+    const entry: Entry = {
+      encoded,
+      onSettled,
+      state: "Waiting",
+      written: 0,
+      abandoned: false,
+      nacks: 0,
+      nackedOn: 0,
+      returned: undefined
+    }
+    if (this.#over !== undefined) {
+      this.#settle(entry, this.#overReason(entry, this.#over))
+      return entry
+    }
+    this.#waiting.push(entry)
+    this.pump()
+    const waiting = this.counts().waiting
+    if (entry.state === "Waiting" && waiting > this.#options.maxWaiting) this.#overflow(entry, waiting - 1)
+    return entry
+  }
+
+  #overflow(entry: Entry, waiting: number): void {
+    if (this.#options.whenFull === "wait") return
+    const victim = this.#options.whenFull === "fail"
+      ? entry
+      : this.#waiting.find((one, index) => index >= this.#waitingHead && one.state === "Waiting")!
+    this.#withdraw(victim)
+    this.#settle(victim, new PublishError.Full({ published: published(victim), waiting }))
+  }
+
+  /** The owner of a message waits no more. What is in flight keeps its place until the broker has answered. */
+  abandon(entry: Entry): void {
+    if (entry.state === "Settled" || entry.abandoned) return
+    entry.abandoned = true
+    if (entry.state === "InFlight") {
+      this.#abandoned++
+      // Confirms that never come would fill the window for good; on a fresh channel it is empty.
+      if (this.#abandoned >= this.#options.maxInFlight && this.#session?.blocked === undefined) this.#recycle()
+    } else {
+      this.#withdraw(entry)
+    }
+    this.#tellIdle()
+  }
+
+  /** What a message waits for. */
+  waitingFor(entry: Entry): WaitingFor {
+    if (entry.state === "InFlight") return this.#session?.blocked === undefined ? "confirm" : "unblocked"
+    if (this.#channel === undefined) return "connection"
+    return this.#session?.blocked === undefined ? "window" : "unblocked"
+  }
+
+  /** A channel is ready. */
+  attach(channel: DriverChannel, session: Session): void {
+    this.#channel = channel
+    this.#session = session
+    this.#generation++
+    this.#recycling = false
+    this.pump()
+  }
+
+  /** The channel is gone, and with it the confirms of what was in flight. */
+  detach(error: AmqpError): void {
+    this.#channel = undefined
+    this.#session = undefined
+    const open = this.#window.open()
+    this.#window = new Window()
+    this.#inFlight = 0
+    this.#inFlightBytes = 0
+    this.#abandoned = 0
+    const guilty = this.#blame(error, open)
+    const again: Array<Entry> = []
+    for (const entry of open) {
+      if (entry.abandoned) entry.state = "Settled"
+      else if (entry.state === "InFlight") {
+        if (guilty?.(entry) === true) continue
+        if (entry.returned !== undefined) this.#settle(entry, unroutable(entry, entry.returned))
+        else if (this.#options.unconfirmed === "republish") again.push(entry)
+        else this.#settle(entry, lost(error))
+      }
+    }
+    if (again.length > 0) {
+      for (const entry of again) entry.state = "Waiting"
+      this.#waiting = again.concat(this.#waiting.slice(this.#waitingHead))
+      this.#waitingHead = 0
+    }
+    this.#tellIdle()
+  }
+
+  /**
+   * If the broker closed the channel because of one message, settle those that can be the one, and no other. Of several
+   * that fit, the last cannot have been handled before the channel was closed; for the others it is not known.
+   */
+  #blame(error: AmqpError, open: ReadonlyArray<Entry>): ((entry: Entry) => boolean) | undefined {
+    const reason = error.reason
+    let fits: (entry: Entry) => boolean
+    let outcome: (entry: Entry, published: PublishError.Published) => PublishErrorReason
+    if (reason._tag === "NotFound" && reason.entity === "exchange") {
+      fits = (entry) => entry.encoded.wire.exchange === reason.name
+      outcome = (_, published) => new PublishError.ExchangeNotFound({ published, exchange: reason.name })
+    } else if (reason._tag === "AccessRefused") {
+      const exchange = exchangeInText.exec(reason.replyText)?.[1]
+      const topic = topicInText.exec(reason.replyText)?.[1]
+      fits = ({ encoded: { wire } }) => wire.exchange === exchange && (topic === undefined || topic === wire.routingKey)
+      outcome = ({ encoded: { wire } }, published) =>
+        new PublishError.AccessRefused({ published, exchange: wire.exchange, replyText: reason.replyText })
+    } else if (reason._tag === "ChannelClosed" && sizeInText.test(reason.replyText)) {
+      const [, size, limit] = sizeInText.exec(reason.replyText)!
+      fits = ({ encoded: { wire } }) => wire.body.byteLength === Number(size)
+      outcome = ({ encoded: { wire } }, published) =>
+        new PublishError.TooLarge({ published, bytes: wire.body.byteLength, limit: Number(limit) })
+    } else {
+      return undefined
+    }
+    const guilty = open.filter((entry) => fits(entry))
+    const last = guilty[guilty.length - 1]
+    for (const entry of guilty) {
+      if (entry.abandoned) continue
+      this.#settle(entry, outcome(entry, entry === last && entry.written === 1 ? "no" : "unknown"))
+    }
+    // What waits for the same thing would close the next channel, and the one after it.
+    for (const entry of this.#waiting.slice(this.#waitingHead)) {
+      if (entry.state === "Waiting" && fits(entry)) {
+        this.#withdraw(entry)
+        this.#settle(entry, outcome(entry, published(entry)))
+      }
+    }
+    return (entry) => entry.state === "Settled"
+  }
+
+  /** Write what may be written. */
+  pump(): void {
+    const channel = this.#channel
+    const session = this.#session
+    if (channel === undefined || session === undefined || this.#recycling) return
+    while (this.#waitingHead < this.#waiting.length && session.blocked === undefined && channel.isWritable()) {
+      const entry = this.#waiting[this.#waitingHead]!
+      if (entry.state !== "Waiting") {
+        this.#waitingHead++
+        this.#waitingDead--
+        continue
+      }
+      if (entry.nackedOn === this.#generation) return this.#recycle()
+      const bytes = sizeOf(entry)
+      if (
+        this.#inFlight >= this.#options.maxInFlight ||
+        (this.#inFlight > 0 && this.#inFlightBytes + bytes > this.#options.maxInFlightBytes)
+      ) break
+      const refused = refusedBy(session, entry)
+      if (refused !== undefined) {
+        this.#waitingHead++
+        this.#settle(entry, refused)
+        continue
+      }
+      if (!this.#write(channel, entry, bytes)) return
+    }
+    this.#compact()
+  }
+
+  #write(channel: DriverChannel, entry: Entry, bytes: number): boolean {
+    let tag: number
+    try {
+      tag = channel.publishUnsafe(entry.encoded.wire)
+    } catch (error) {
+      this.#waitingHead++
+      this.#settle(entry, unencodable(entry, error))
+      return true
+    }
+    if (tag < 0) return false
+    this.#waitingHead++
+    if (entry.written > 0) this.#events.onRepublished()
+    entry.written++
+    entry.state = "InFlight"
+    entry.returned = undefined
+    this.#window.add(entry)
+    this.#inFlight++
+    this.#inFlightBytes += bytes
+    return true
+  }
+
+  /** The broker answered for one tag, or for all up to it. */
+  confirm(tag: number, multiple: boolean, ack: boolean): void {
+    if (multiple) this.#window.takeUpTo(tag, (entry) => this.#answered(entry, ack))
+    else {
+      const entry = this.#window.take(tag)
+      if (entry !== undefined) this.#answered(entry, ack)
+    }
+    if (!this.#recycling) this.pump()
+    else if (this.#inFlight === 0) this.#events.onDrained()
+    this.#tellIdle()
+  }
+
+  #answered(entry: Entry, ack: boolean): void {
+    this.#inFlight--
+    this.#inFlightBytes -= sizeOf(entry)
+    if (entry.abandoned) {
+      this.#abandoned--
+      entry.state = "Settled"
+    } else if (!ack) {
+      entry.nacks++
+      entry.nackedOn = this.#generation
+      entry.state = "Resting"
+      this.#resting.add(entry)
+      this.#events.onNacked()
+      this.#events.onResting(entry)
+    } else if (entry.returned !== undefined) {
+      this.#settle(entry, unroutable(entry, entry.returned))
+    } else {
+      this.#events.onConfirmed()
+      this.#settle(entry, undefined)
+    }
+  }
+
+  /** A message came back. It is the oldest in flight that fits: returns come in the order of their publishes. */
+  returned(returned: DriverReturn): void {
+    this.#events.onReturned()
+    const entry = this.#window.find((entry) => {
+      const wire = entry.encoded.wire
+      return entry.returned === undefined && wire.mandatory && wire.properties.messageId === returned.messageId &&
+        wire.exchange === returned.exchange && wire.routingKey === returned.routingKey
+    })
+    if (entry !== undefined) entry.returned = returned
+  }
+
+  /** A nacked message has rested: send it again, on another channel than the one that refused it. */
+  resume(entry: Entry): void {
+    if (!this.#resting.delete(entry)) return
+    entry.state = "Waiting"
+    this.#waiting = [entry, ...this.#waiting.slice(this.#waitingHead)]
+    this.#waitingHead = 0
+    this.pump()
+  }
+
+  /** A nacked message is not tried again. */
+  giveUp(entry: Entry): void {
+    if (!this.#resting.delete(entry)) return
+    this.#settle(entry, new PublishError.Nacked({ published: "unknown", times: entry.nacks }))
+    this.#tellIdle()
+  }
+
+  #recycle(): void {
+    if (this.#recycling) return
+    this.#recycling = true
+    this.#events.onRecycle()
+    if (this.#inFlight === 0) this.#events.onDrained()
+  }
+
+  /** Nothing can be published any more: the connection is finished, or the publisher was closed. */
+  finish(cause: AmqpError | "closed"): void {
+    if (this.#over !== undefined && this.#over !== "closed") return
+    this.#over = cause
+    const entries = [...this.#window.open(), ...this.#resting, ...this.#waiting.slice(this.#waitingHead)]
+    this.#waiting = []
+    this.#waitingHead = 0
+    this.#waitingDead = 0
+    this.#resting.clear()
+    for (const entry of entries) {
+      if (entry.state !== "Settled" && !entry.abandoned) this.#settle(entry, this.#overReason(entry, cause))
+      entry.abandoned = true
+    }
+    this.#abandoned = this.#inFlight
+    this.#tellIdle()
+  }
+
+  #overReason(entry: Entry, over: AmqpError | "closed"): PublishErrorReason {
+    return over === "closed" || over.reason._tag === "ConnectionClosed"
+      ? new PublishError.PublisherClosed({ published: published(entry) })
+      : new PublishError.ReconnectAbandoned({ published: published(entry), cause: over })
+  }
+
+  /** Refuse what comes from now on; what is here goes on to its end. */
+  close(): void {
+    this.#over ??= "closed"
+  }
+
+  /** Take a message that is not in flight out of the queue. */
+  #withdraw(entry: Entry): void {
+    if (!this.#resting.delete(entry)) this.#waitingDead++
+    entry.state = "Settled"
+    this.#compact()
+  }
+
+  #compact(): void {
+    const gone = this.#waitingHead + this.#waitingDead
+    if (gone === this.#waiting.length) this.#waiting = []
+    else if (gone > 1024 && gone * 2 > this.#waiting.length) {
+      this.#waiting = this.#waiting.slice(this.#waitingHead).filter((entry) => entry.state === "Waiting")
+    } else return
+    this.#waitingHead = 0
+    this.#waitingDead = 0
+  }
+
+  #settle(entry: Entry, outcome: Outcome): void {
+    entry.state = "Settled"
+    entry.onSettled(outcome)
+  }
+
+  #tellIdle(): void {
+    if (this.isIdle) this.#events.onIdle()
+  }
+}
+
+// What a message occupies beside its body and headers, in bytes.
+const overhead = 256
+
+const sizeOf = (entry: Entry): number => entry.encoded.wire.body.byteLength + entry.encoded.headerBytes + overhead
+
+const published = (entry: Entry): PublishError.Published => entry.written > 0 ? "unknown" : "no"
+
+const unroutable = (entry: Entry, returned: DriverReturn): PublishErrorReason =>
+  new PublishError.Unroutable({
+    published: entry.written > 1 ? "unknown" : "no",
+    exchange: returned.exchange,
+    routingKey: returned.routingKey,
+    replyCode: returned.replyCode,
+    replyText: returned.replyText
+  })
+
+const lost = (cause: AmqpError): PublishErrorReason =>
+  cause.reason._tag === "ConnectionLost" || cause.reason._tag === "ProtocolFailed" ||
+    cause.reason._tag === "OperationTimeout"
+    ? new PublishError.ConnectionLost({ published: "unknown", cause })
+    : new PublishError.ChannelClosed({ published: "unknown", cause })
+
+/** What only the session can tell to be wrong with a message; the broker would close the channel or the connection. */
+const refusedBy = (session: Session, entry: Entry): PublishErrorReason | undefined => {
+  const { headerBytes, wire } = entry.encoded
+  const userId = wire.properties.userId
+  if (userId !== undefined && userId !== session.username) {
+    return new PublishError.InvalidMessage({
+      published: published(entry),
+      field: "userId",
+      detail: `it is "${userId}", and the connection authenticated as "${session.username}": RabbitMQ wants the same`
+    })
+  }
+  if (headerBytes > 0 && headerBytes + maxPropertyBytes > session.driver.frameMax) {
+    return new PublishError.InvalidMessage({
+      published: published(entry),
+      field: "headers",
+      detail: `they need ${headerBytes} bytes, and must fit a frame of ${session.driver.frameMax}; use the body`
+    })
+  }
+  return undefined
+}
+
+const unencodable = (entry: Entry, error: unknown): PublishErrorReason => {
+  const reason = isAmqpError(error) && error.reason._tag === "InvalidMessage" ? error.reason : undefined
+  return new PublishError.InvalidMessage({
+    published: published(entry),
+    field: reason?.field ?? "message",
+    detail: reason?.detail ?? String(error)
+  })
+}

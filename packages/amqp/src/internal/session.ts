@@ -1,0 +1,122 @@
+/**
+ * A session: one established connection from open to close. What it hands out lives in its scope at the longest, and
+ * every operation that waits for the broker is bounded here, in one place, for every driver.
+ */
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
+import type { DriverChannel, DriverChannelEvents, DriverConnection } from "../AmqpDriver.ts"
+import { noChannelEvents } from "../AmqpDriver.ts"
+import type { Address } from "../AmqpError.ts"
+import { AmqpError, OperationTimeout } from "../AmqpError.ts"
+
+/** The deadlines of a session's operations. */
+export interface SessionDeadlines {
+  readonly operation: Duration.Duration
+  readonly close: Duration.Duration
+}
+
+/** One established connection. */
+export class Session {
+  /** Counts the sessions of a connection service; no two have the same. */
+  readonly epoch: number
+  readonly address: Address
+  readonly username: string
+  readonly heartbeat: Duration.Duration
+  readonly scope: Scope.Scope
+  readonly driver: DriverConnection
+  readonly #deadlines: SessionDeadlines
+  readonly #unblocked = new Set<() => void>()
+  /** Why the broker stopped reading, while it does. */
+  blocked: string | undefined = undefined
+  /** Why the session ended, once it has. */
+  ended: AmqpError | undefined = undefined
+
+  constructor(options: {
+    readonly epoch: number
+    readonly address: Address
+    readonly username: string
+    readonly heartbeat: Duration.Duration
+    readonly scope: Scope.Scope
+    readonly driver: DriverConnection
+    readonly deadlines: SessionDeadlines
+  }) {
+    this.epoch = options.epoch
+    this.address = options.address
+    this.username = options.username
+    this.heartbeat = options.heartbeat
+    this.scope = options.scope
+    this.driver = options.driver
+    this.#deadlines = options.deadlines
+  }
+
+  get isAlive(): boolean {
+    return this.ended === undefined
+  }
+
+  /** Called by the driver's events only. */
+  setBlocked(reason: string | undefined): void {
+    this.blocked = reason
+    if (reason === undefined) { for (const listener of this.#unblocked) listener() }
+  }
+
+  /** Hear of the end of an alarm, until the returned function is called. */
+  onUnblocked(listener: () => void): () => void {
+    this.#unblocked.add(listener)
+    return () => this.#unblocked.delete(listener)
+  }
+
+  /**
+   * Run an operation under the operation deadline. A broker that does not answer in time has its socket destroyed,
+   * unless it said that it is blocked: then it is known why it does not answer, and it will.
+   */
+  bounded<A, R>(operation: string, effect: Effect.Effect<A, AmqpError, R>): Effect.Effect<A, AmqpError, R> {
+    return Effect.timeoutOrElse(effect, {
+      duration: this.#deadlines.operation,
+      orElse: () => Effect.fail(this.#expire(operation, this.#deadlines.operation))
+    })
+  }
+
+  #expire(operation: string, deadline: Duration.Duration): AmqpError {
+    const error = new AmqpError({
+      operation,
+      reason: new OperationTimeout({ millis: Duration.toMillis(deadline) })
+    })
+    if (this.blocked === undefined) this.driver.destroyUnsafe(error)
+    return error
+  }
+
+  /** Open a channel that is closed, in order and within the close deadline, when the scope ends. */
+  openChannel(
+    options: { readonly confirm: boolean },
+    events: DriverChannelEvents
+  ): Effect.Effect<DriverChannel, AmqpError, Scope.Scope> {
+    return Effect.acquireRelease(
+      this.bounded("openChannel", this.driver.openChannel(options, events)),
+      (channel) => this.#closeChannel(channel),
+      { interruptible: true }
+    )
+  }
+
+  #closeChannel(channel: DriverChannel): Effect.Effect<void> {
+    return Effect.timeoutOrElse(Effect.suspend(() => this.isAlive && channel.isOpen() ? channel.close : Effect.void), {
+      duration: this.#deadlines.close,
+      orElse: () => Effect.sync(() => this.#expire("closeChannel", this.#deadlines.close))
+    })
+  }
+
+  /**
+   * Run operations on a channel of their own, so that a refusal, which closes the channel, costs nobody else theirs.
+   */
+  withChannel<A, R>(
+    operation: string,
+    use: (channel: DriverChannel) => Effect.Effect<A, AmqpError, R>
+  ): Effect.Effect<A, AmqpError, R> {
+    return Effect.scoped(
+      Effect.flatMap(
+        this.openChannel({ confirm: false }, noChannelEvents),
+        (channel) => this.bounded(operation, use(channel))
+      )
+    )
+  }
+}

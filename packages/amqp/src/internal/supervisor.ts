@@ -1,0 +1,450 @@
+/**
+ * The one recovery mechanism: the only code that dials, and the only code that runs setups.
+ *
+ *     connect under a Schedule -> open the session's scope -> run every setup in registration order -> announce it
+ *     -> wait for the close event -> close the scope, which releases all that was acquired in it -> again
+ */
+import type * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
+import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Pull from "effect/Pull"
+import * as Queue from "effect/Queue"
+import * as Random from "effect/Random"
+import type * as Redacted from "effect/Redacted"
+import * as Schedule from "effect/Schedule"
+import * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import * as SubscriptionRef from "effect/SubscriptionRef"
+import type { Role, State } from "../AmqpConnection.ts"
+import type { AmqpDriver, DriverConnection, DriverTls } from "../AmqpDriver.ts"
+import type { Address } from "../AmqpError.ts"
+import { AmqpError, ConnectionClosed, ConnectTimeout, ReconnectAbandoned } from "../AmqpError.ts"
+import type { SessionDeadlines } from "./session.ts"
+import { Session } from "./session.ts"
+
+/** Where to dial, and as whom. */
+export interface Endpoint extends Address {
+  readonly tls: DriverTls | undefined
+  readonly vhost: string
+  readonly username: string
+  readonly password: Redacted.Redacted<string>
+}
+
+/** Everything a supervisor needs to dial; the same for both roles. */
+export interface SupervisorOptions {
+  readonly driver: AmqpDriver
+  readonly endpoints: ReadonlyArray<Endpoint>
+  readonly connectionName: string
+  readonly heartbeat: Duration.Duration
+  readonly connectTimeout: Duration.Duration
+  readonly deadlines: SessionDeadlines
+  readonly startup: Schedule.Schedule<unknown, AmqpError>
+  readonly reconnect: Schedule.Schedule<unknown, AmqpError>
+  /** Shared by the supervisors of one connection, so that no two sessions have the same epoch. */
+  readonly nextEpoch: () => number
+}
+
+/** What a component does on every session: acquired resources go into the scope, which ends with the session. */
+export type Setup = (session: Session) => Effect.Effect<void, AmqpError, Scope.Scope>
+
+/** A component's setup, from registration until the component's own scope ends. */
+export interface Registration {
+  readonly setup: Setup
+  /** Settled by the first session on which the setup ran, or by what makes that impossible. */
+  readonly outcome: Deferred.Deferred<void, AmqpError>
+  /** The setup will not be run again: it failed for good, or the connection is finished. */
+  readonly onFailed: (error: AmqpError) => void
+}
+
+/** One role's supervisor. */
+export interface Supervisor {
+  readonly state: SubscriptionRef.SubscriptionRef<State>
+  readonly role: () => Role | undefined
+  readonly assign: (role: Role) => Effect.Effect<void>
+  /** Begin to dial; once. */
+  readonly start: Effect.Effect<void>
+  readonly isStarted: () => boolean
+  /** The live session, as soon as there is one; fails when there will be none. */
+  readonly session: Effect.Effect<Session, AmqpError>
+  readonly add: (registration: Registration) => Effect.Effect<void>
+  /** Forget a setup and release what it acquired. */
+  readonly remove: (registration: Registration) => Effect.Effect<void>
+}
+
+type Phase =
+  | { readonly _tag: "Waiting"; readonly next: Deferred.Deferred<Session, AmqpError> }
+  | { readonly _tag: "Live"; readonly session: Session }
+  | { readonly _tag: "Over"; readonly error: AmqpError }
+
+type SessionEvent =
+  | { readonly _tag: "Blocked"; readonly reason: string }
+  | { readonly _tag: "Unblocked" }
+
+interface Dialled {
+  readonly endpoint: Endpoint
+  readonly connection: DriverConnection
+  readonly events: Queue.Queue<SessionEvent, Cause.Done>
+  /** What the driver reported before there was a session to tell it to. */
+  readonly early: { blocked: string | undefined; ended: AmqpError | undefined }
+  readonly bind: (session: Session) => void
+}
+
+type Step = (now: number, error: AmqpError) => Effect.Effect<Duration.Duration | undefined>
+
+// A setup that the broker refuses for now (a lock that a dead connection still holds) may heal until the broker has
+// noticed: that takes it two heartbeats.
+const healingHeartbeats = 3
+
+/** Make a supervisor that is idle until started; everything it holds ends with the scope. */
+export const make = Effect.fnUntraced(function*(
+  options: SupervisorOptions
+): Effect.fn.Return<Supervisor, never, Scope.Scope> {
+  const scope = yield* Effect.scope
+  const clock = yield* Clock.Clock
+  const state = yield* SubscriptionRef.make<State>({ _tag: "Idle", role: undefined })
+  const registrations: Array<Registration> = []
+  const placed = new Map<Registration, Scope.Closeable>()
+  let phase: Phase = { _tag: "Waiting", next: Deferred.makeUnsafe() }
+  let role: Role | undefined
+  let started = false
+
+  const setState = (next: State) => SubscriptionRef.set(state, next)
+
+  const finish = (error: AmqpError) => {
+    if (phase._tag === "Over") return
+    const before = phase
+    phase = { _tag: "Over", error }
+    if (before._tag === "Waiting") Deferred.doneUnsafe(before.next, Effect.fail(error))
+    for (const registration of registrations.splice(0)) settle(registration, Exit.fail(error))
+  }
+
+  const settle = (registration: Registration, exit: Exit.Exit<void, AmqpError>) => {
+    Deferred.doneUnsafe(registration.outcome, exit)
+    if (Exit.isFailure(exit)) {
+      const error = Exit.findErrorOption(exit)
+      if (error._tag === "Some") registration.onFailed(error.value)
+    }
+  }
+
+  const forget = (registration: Registration) => {
+    const index = registrations.indexOf(registration)
+    if (index >= 0) registrations.splice(index, 1)
+  }
+
+  const runSetup = (registration: Registration, session: Session, since: number): Effect.Effect<void> =>
+    Effect.gen(function*() {
+      const setupScope = yield* Scope.fork(session.scope)
+      placed.set(registration, setupScope)
+      const exit = yield* registration.setup(session).pipe(Scope.provide(setupScope), Effect.exit)
+      if (Exit.isSuccess(exit)) return settle(registration, exit)
+      yield* Scope.close(setupScope, exit)
+      if (placed.get(registration) === setupScope) placed.delete(registration)
+      if (!session.isAlive || !registrations.includes(registration)) return
+      const error = Exit.findErrorOption(exit)
+      const healing = Duration.toMillis(session.heartbeat) * healingHeartbeats
+      const waited = clock.currentTimeMillisUnsafe() - since
+      if (error._tag === "Some" && error.value.isRetryable && waited < healing) {
+        yield* Effect.logWarning("AMQP setup refused for now, trying again", { reason: error.value.message })
+        yield* Effect.forkIn(
+          Effect.andThen(Effect.sleep("1 second"), runSetup(registration, session, since)),
+          session.scope
+        )
+        return
+      }
+      forget(registration)
+      settle(registration, exit)
+    })
+
+  const dialOne = (endpoint: Endpoint): Effect.Effect<Dialled, AmqpError, Scope.Scope> =>
+    Effect.gen(function*() {
+      const events = yield* Queue.unbounded<SessionEvent, Cause.Done>()
+      const early: Dialled["early"] = { blocked: undefined, ended: undefined }
+      let session: Session | undefined
+      const connection = yield* Effect.acquireRelease(
+        Effect.timeoutOrElse(
+          options.driver.connect({
+            host: endpoint.host,
+            port: endpoint.port,
+            tls: endpoint.tls,
+            vhost: endpoint.vhost,
+            username: endpoint.username,
+            password: endpoint.password,
+            heartbeat: Duration.toSeconds(options.heartbeat),
+            connectionName: options.connectionName
+          }, {
+            onBlocked(reason) {
+              early.blocked = reason
+              session?.setBlocked(reason)
+              Queue.offerUnsafe(events, { _tag: "Blocked", reason })
+            },
+            onUnblocked() {
+              early.blocked = undefined
+              session?.setBlocked(undefined)
+              Queue.offerUnsafe(events, { _tag: "Unblocked" })
+            },
+            onClose(error) {
+              early.ended = error
+              if (session !== undefined) {
+                session.ended = error
+                if (phase._tag === "Live" && phase.session === session) {
+                  phase = { _tag: "Waiting", next: Deferred.makeUnsafe() }
+                }
+              }
+              Queue.endUnsafe(events)
+            }
+          }),
+          {
+            duration: options.connectTimeout,
+            orElse: () =>
+              Effect.fail(
+                new AmqpError({
+                  operation: "connect",
+                  reason: new ConnectTimeout({
+                    address: { host: endpoint.host, port: endpoint.port },
+                    millis: Duration.toMillis(options.connectTimeout)
+                  })
+                })
+              )
+          }
+        ),
+        (connection) =>
+          early.ended === undefined
+            ? Effect.andThen(
+              Effect.timeoutOption(connection.close, options.deadlines.close),
+              Effect.sync(() => connection.destroyUnsafe(closedByUs()))
+            )
+            : Effect.void,
+        { interruptible: true }
+      )
+      return {
+        endpoint,
+        connection,
+        events,
+        early,
+        bind(to) {
+          session = to
+        }
+      }
+    })
+
+  /** One attempt: every endpoint once, in shuffled order. */
+  const dial: Effect.Effect<Dialled, AmqpError, Scope.Scope> = Effect.gen(function*() {
+    const endpoints = yield* Random.shuffle(options.endpoints)
+    let failure: AmqpError | undefined
+    for (const endpoint of endpoints) {
+      const exit = yield* Effect.result(dialOne(endpoint))
+      if (exit._tag === "Success") return exit.success
+      if (failure === undefined || !failure.isRetryable) failure = exit.failure
+    }
+    return yield* failure!
+  })
+
+  /** Serve one session until it ends; returns why, and for how many milliseconds it was announced. */
+  const serve = Effect.fnUntraced(function*(dialled: Dialled, sessionScope: Scope.Scope) {
+    const session = new Session({
+      epoch: options.nextEpoch(),
+      address: { host: dialled.endpoint.host, port: dialled.endpoint.port },
+      username: dialled.endpoint.username,
+      heartbeat: options.heartbeat,
+      scope: sessionScope,
+      driver: dialled.connection,
+      deadlines: options.deadlines
+    })
+    session.ended = dialled.early.ended
+    session.blocked = dialled.early.blocked
+    dialled.bind(session)
+
+    const begun = clock.currentTimeMillisUnsafe()
+    // Components come and go while setups run, so the list is asked again each time.
+    const done = new Set<Registration>()
+    for (;;) {
+      const registration = session.isAlive ? registrations.find((registration) => !done.has(registration)) : undefined
+      if (registration === undefined) break
+      done.add(registration)
+      yield* runSetup(registration, session, begun)
+    }
+    if (!session.isAlive) return { cause: session.ended!, uptime: 0 }
+
+    const announcedAt = clock.currentTimeMillisUnsafe()
+    const connected: State = {
+      _tag: "Connected",
+      role,
+      epoch: session.epoch,
+      address: session.address,
+      serverProperties: dialled.connection.serverProperties
+    }
+    if (phase._tag === "Waiting") {
+      const next = phase.next
+      phase = { _tag: "Live", session }
+      Deferred.doneUnsafe(next, Effect.succeed(session))
+    }
+    yield* setState({ ...connected, role })
+    yield* Effect.logInfo("AMQP connected", {
+      epoch: session.epoch,
+      host: session.address.host,
+      port: session.address.port,
+      product: dialled.connection.serverProperties["product"],
+      version: dialled.connection.serverProperties["version"]
+    })
+
+    yield* Stream.fromQueue(dialled.events).pipe(
+      Stream.runForEach((event) =>
+        event._tag === "Blocked"
+          ? Effect.andThen(
+            setState({ _tag: "Blocked", role, epoch: session.epoch, address: session.address, reason: event.reason }),
+            Effect.logWarning("AMQP connection blocked by the broker", { reason: event.reason })
+          )
+          : Effect.andThen(setState({ ...connected, role }), Effect.logInfo("AMQP connection unblocked"))
+      )
+    )
+    return { cause: session.ended!, uptime: clock.currentTimeMillisUnsafe() - announcedAt }
+  })
+
+  const makeStep = (schedule: Schedule.Schedule<unknown, AmqpError>): Effect.Effect<Step> =>
+    Effect.map(Schedule.toStep(schedule), (step) => (now, error) =>
+      step(now, error).pipe(
+        Effect.map(([, delay]): Duration.Duration | undefined => delay),
+        Pull.catchDone(() => Effect.succeed(undefined))
+      ))
+
+  /** Attempts under one budget until one succeeds; `beforeFirst` delays the first of them. */
+  const dialUnder = Effect.fnUntraced(function*(
+    step: Step,
+    budget: { readonly startup: boolean; attempts: number }
+  ): Effect.fn.Return<Dialled, AmqpError, Scope.Scope> {
+    for (;;) {
+      budget.attempts++
+      if (budget.startup) yield* setState({ _tag: "Connecting", role, attempt: budget.attempts })
+      const result = yield* Effect.result(dial)
+      if (result._tag === "Success") return result.success
+      const error = result.failure
+      if (budget.startup && !error.isRetryable) return yield* error
+      yield* pause(step, budget, error)
+    }
+  })
+
+  /** Wait for what the schedule says comes next, or fail because it says that nothing does. */
+  const pause = Effect.fnUntraced(function*(
+    step: Step,
+    budget: { readonly startup: boolean; readonly attempts: number },
+    cause: AmqpError
+  ): Effect.fn.Return<void, AmqpError> {
+    const delay = yield* step(clock.currentTimeMillisUnsafe(), cause)
+    if (delay === undefined) {
+      return yield* budget.startup ? cause : new AmqpError({
+        operation: "reconnect",
+        reason: new ReconnectAbandoned({ attempts: budget.attempts, last: cause.reason })
+      })
+    }
+    if (!budget.startup) {
+      yield* setState({ _tag: "Reconnecting", role, attempt: budget.attempts + 1, cause, nextDelay: delay })
+    }
+    yield* Effect.logWarning("AMQP connection attempt failed", {
+      attempt: budget.attempts,
+      reason: cause.message,
+      nextDelayMillis: Duration.toMillis(delay)
+    })
+    yield* Effect.sleep(delay)
+  })
+
+  /** One session, from dialling to its end. */
+  const cycle = (step: Step, budget: { readonly startup: boolean; attempts: number }) =>
+    Effect.scopedWith((sessionScope) =>
+      Effect.flatMap(
+        Scope.provide(dialUnder(step, budget), sessionScope),
+        (dialled) => serve(dialled, sessionScope)
+      )
+    )
+
+  const supervise: Effect.Effect<never, AmqpError> = Effect.gen(function*() {
+    let budget: { readonly startup: boolean; attempts: number } = { startup: true, attempts: 0 }
+    let ended = yield* cycle(yield* makeStep(options.startup), budget)
+    let step = yield* makeStep(options.reconnect)
+    budget = { startup: false, attempts: 0 }
+    for (;;) {
+      yield* Effect.logWarning("AMQP connection lost", { reason: ended.cause.message, uptimeMillis: ended.uptime })
+      const fresh = yield* makeStep(options.reconnect)
+      const first = yield* fresh(clock.currentTimeMillisUnsafe(), ended.cause)
+      if (ended.uptime >= (first === undefined ? 0 : Duration.toMillis(first))) {
+        step = yield* makeStep(options.reconnect)
+        budget = { startup: false, attempts: 0 }
+        yield* setState({ _tag: "Reconnecting", role, attempt: 1, cause: ended.cause, nextDelay: Duration.zero })
+      } else {
+        // A session that did not even last one interval has not ended the outage: without this a broker that accepts
+        // and hangs up would be dialled without a pause and without an end.
+        yield* pause(step, budget, ended.cause)
+      }
+      ended = yield* cycle(step, budget)
+    }
+  })
+
+  const start = Effect.suspend(() => {
+    if (started) return Effect.void
+    started = true
+    return supervise.pipe(
+      Effect.onExit((exit) => {
+        const error = Exit.findErrorOption(exit)
+        if (error._tag === "Some") {
+          finish(error.value)
+          return Effect.andThen(
+            setState({ _tag: "Failed", role, cause: error.value }),
+            Effect.logError("AMQP connection abandoned", { reason: error.value.message })
+          )
+        }
+        finish(closedByUs())
+        return setState({ _tag: "Closed", role })
+      }),
+      Effect.ignore,
+      Effect.annotateLogs({ connection: options.connectionName }),
+      Effect.forkIn(scope, { startImmediately: true }),
+      // Registered after the fiber, so that intake stops before the session is closed.
+      Effect.andThen(Scope.addFinalizer(scope, Effect.sync(() => finish(closedByUs()))))
+    )
+  })
+
+  return {
+    state,
+    role: () => role,
+    assign: (to) =>
+      Effect.suspend(() => {
+        role = to
+        return SubscriptionRef.update(state, (state) => ({ ...state, role: to }))
+      }),
+    start,
+    isStarted: () => started,
+    session: Effect.suspend(() =>
+      phase._tag === "Live"
+        ? Effect.succeed(phase.session)
+        : phase._tag === "Over"
+        ? Effect.fail(phase.error)
+        : Deferred.await(phase.next)
+    ),
+    add: (registration) =>
+      Effect.suspend(() => {
+        if (phase._tag === "Over") {
+          settle(registration, Exit.fail(phase.error))
+          return Effect.void
+        }
+        registrations.push(registration)
+        if (phase._tag !== "Live") return Effect.void
+        const session = phase.session
+        return Effect.asVoid(
+          Effect.forkIn(runSetup(registration, session, clock.currentTimeMillisUnsafe()), session.scope, {
+            startImmediately: true
+          })
+        )
+      }),
+    remove: (registration) =>
+      Effect.suspend(() => {
+        forget(registration)
+        const setupScope = placed.get(registration)
+        placed.delete(registration)
+        return setupScope === undefined ? Effect.void : Scope.close(setupScope, Exit.void)
+      })
+  }
+})
+
+const closedByUs = (): AmqpError => new AmqpError({ operation: "connection", reason: new ConnectionClosed() })

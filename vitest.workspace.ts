@@ -1,0 +1,17 @@
+import { defineConfig } from "vitest/config"
+
+// vitest no longer reads workspace files by itself: the test script names this one with --config.
+export default defineConfig({
+  test: {
+    globalSetup: "packages/test-rig/src/vitestSetup.ts",
+    projects: ["amqp", "memory-broker", "example", "test-rig"].map((name) => ({
+      test: {
+        name,
+        root: `packages/${name}`,
+        include: ["test/**/*.test.ts"],
+        testTimeout: 30_000,
+        hookTimeout: 120_000
+      }
+    }))
+  }
+})
