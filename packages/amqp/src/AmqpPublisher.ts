@@ -24,6 +24,7 @@ import type * as Scope from "effect/Scope"
 import { AmqpConnection } from "./AmqpConnection.ts"
 import { AmqpError, InvalidConfiguration } from "./AmqpError.ts"
 import type { Message } from "./AmqpMessage.ts"
+import * as AfterCallback from "./internal/afterCallback.ts"
 import type { Encoded } from "./internal/encodeMessage.ts"
 import { encode, Refused } from "./internal/encodeMessage.ts"
 import { keep } from "./internal/liveChannel.ts"
@@ -132,6 +133,7 @@ export const make = Effect.fnUntraced(function*(
     Schedule.upTo(Schedule.exponential("100 millis"), { times: 3 })
 
   const clock = yield* Clock.Clock
+  const afterCallback = yield* AfterCallback.make
   const runFork = yield* FiberSet.makeRuntime<never>()
   const idle = Latch.makeUnsafe(true)
   const nackSteps = new WeakMap<Entry, (now: number) => Effect.Effect<Duration.Duration | undefined>>()
@@ -169,13 +171,15 @@ export const make = Effect.fnUntraced(function*(
       runFork(rest(entry))
     },
     onRecycle() {
-      Deferred.doneUnsafe(recycle, Effect.void)
+      const present = recycle
+      afterCallback(() => Deferred.doneUnsafe(present, Effect.void))
     },
     onDrained() {
-      Deferred.doneUnsafe(drained, Effect.void)
+      const present = drained
+      afterCallback(() => Deferred.doneUnsafe(present, Effect.void))
     },
     onIdle() {
-      idle.openUnsafe()
+      afterCallback(() => idle.openUnsafe())
     }
   })
 
@@ -258,7 +262,9 @@ export const make = Effect.fnUntraced(function*(
       let waitingFor: PublishErrors.WaitingFor = "connection"
       const confirmed = Effect.callback<void, PublishError>((resume) => {
         entry = queue.submit(encoded, (outcome: Outcome) =>
-          resume(outcome === undefined ? Effect.void : Effect.fail(new PublishError({ messageId, reason: outcome }))))
+          afterCallback(() =>
+            resume(outcome === undefined ? Effect.void : Effect.fail(new PublishError({ messageId, reason: outcome })))
+          ))
         return Effect.sync(() => {
           waitingFor = queue.waitingFor(entry!)
           queue.abandon(entry!)

@@ -10,6 +10,7 @@ import type * as Scope from "effect/Scope"
 import type { AmqpConnection, Role } from "../AmqpConnection.ts"
 import type { DriverChannel, DriverChannelEvents } from "../AmqpDriver.ts"
 import type { AmqpError } from "../AmqpError.ts"
+import * as AfterCallback from "./afterCallback.ts"
 import type { Session } from "./session.ts"
 
 /** Who uses the channel. */
@@ -20,6 +21,12 @@ export interface ChannelOwner {
   readonly events: () => DriverChannelEvents
   /** Make a new channel ready; what is acquired is released when the channel ends, before it is closed. */
   readonly onOpen: (channel: DriverChannel, session: Session) => Effect.Effect<void, AmqpError, Scope.Scope>
+  /**
+   * Whether to go on when a channel that was ready before cannot be made ready again, `waited` milliseconds after it
+   * was lost or its session began. Without it the connection judges the first try of a session, as of any setup, and
+   * later ones go on while the error is retryable.
+   */
+  readonly mayHeal?: (error: AmqpError, waited: number, session: Session) => boolean
   /** There will be no other channel. */
   readonly onFailed: (error: AmqpError) => void
 }
@@ -33,8 +40,10 @@ export const keep = (
   connection: AmqpConnection,
   owner: ChannelOwner
 ): Effect.Effect<void, AmqpError, Scope.Scope> => {
+  let wasReady = false
   const runOn = Effect.fnUntraced(function*(session: Session): Effect.fn.Return<void, AmqpError, Scope.Scope> {
     const clock = yield* Clock.Clock
+    const afterCallback = yield* AfterCallback.make
     const first = Deferred.makeUnsafe<void, AmqpError>()
 
     const once = Effect.gen(function*() {
@@ -44,16 +53,18 @@ export const keep = (
         ...events,
         onClose(error) {
           events.onClose(error)
-          Deferred.doneUnsafe(closed, Effect.void)
+          afterCallback(() => Deferred.doneUnsafe(closed, Effect.void))
         }
       })
       yield* owner.onOpen(channel, session)
+      wasReady = true
       Deferred.doneUnsafe(first, Effect.void)
       yield* Deferred.await(closed)
     }).pipe(Effect.scoped)
 
     const again = Effect.gen(function*() {
       let pause = firstPauseMillis
+      let lostAt = clock.currentTimeMillisUnsafe()
       for (;;) {
         const opened = clock.currentTimeMillisUnsafe()
         const exit = yield* Effect.exit(once)
@@ -63,10 +74,18 @@ export const keep = (
         }
         if (Exit.isFailure(exit)) {
           const error = Exit.findErrorOption(exit)
-          // The first failure belongs to the setup, which the connection judges.
-          if (Deferred.doneUnsafe(first, exit)) return
-          if (error._tag === "Some" && !error.value.isRetryable) return owner.onFailed(error.value)
-        }
+          const waited = clock.currentTimeMillisUnsafe() - lostAt
+          if (wasReady && error._tag === "Some" && owner.mayHeal?.(error.value, waited, session) === true) {
+            // Nobody else waits for this channel: its owner says that it is not there yet.
+            Deferred.doneUnsafe(first, Effect.void)
+          } else {
+            // The first failure belongs to the setup, which the connection judges.
+            if (Deferred.doneUnsafe(first, exit)) return
+            if (error._tag === "Some" && (owner.mayHeal !== undefined || !error.value.isRetryable)) {
+              return owner.onFailed(error.value)
+            }
+          }
+        } else lostAt = clock.currentTimeMillisUnsafe()
         if (clock.currentTimeMillisUnsafe() - opened >= steadyMillis) {
           pause = firstPauseMillis
           continue

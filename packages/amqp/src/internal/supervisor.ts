@@ -22,6 +22,7 @@ import type { Role, State } from "../AmqpConnection.ts"
 import type { AmqpDriver, DriverConnection, DriverTls } from "../AmqpDriver.ts"
 import type { Address } from "../AmqpError.ts"
 import { AmqpError, ConnectionClosed, ConnectTimeout, ReconnectAbandoned } from "../AmqpError.ts"
+import * as AfterCallback from "./afterCallback.ts"
 import type { SessionDeadlines } from "./session.ts"
 import { Session } from "./session.ts"
 
@@ -104,6 +105,7 @@ export const make = Effect.fnUntraced(function*(
 ): Effect.fn.Return<Supervisor, never, Scope.Scope> {
   const scope = yield* Effect.scope
   const clock = yield* Clock.Clock
+  const afterCallback = yield* AfterCallback.make
   const state = yield* SubscriptionRef.make<State>({ _tag: "Idle", role: undefined })
   const registrations: Array<Registration> = []
   const placed = new Map<Registration, Scope.Closeable>()
@@ -139,6 +141,8 @@ export const make = Effect.fnUntraced(function*(
       const setupScope = yield* Scope.fork(session.scope)
       placed.set(registration, setupScope)
       const exit = yield* registration.setup(session).pipe(Scope.provide(setupScope), Effect.exit)
+      // An operation may fail a moment before its driver says that the connection is gone.
+      if (Exit.isFailure(exit)) yield* Effect.yieldNow
       if (Exit.isSuccess(exit)) return settle(registration, exit)
       yield* Scope.close(setupScope, exit)
       if (placed.get(registration) === setupScope) placed.delete(registration)
@@ -178,12 +182,12 @@ export const make = Effect.fnUntraced(function*(
             onBlocked(reason) {
               early.blocked = reason
               session?.setBlocked(reason)
-              Queue.offerUnsafe(events, { _tag: "Blocked", reason })
+              afterCallback(() => Queue.offerUnsafe(events, { _tag: "Blocked", reason }))
             },
             onUnblocked() {
               early.blocked = undefined
               session?.setBlocked(undefined)
-              Queue.offerUnsafe(events, { _tag: "Unblocked" })
+              afterCallback(() => Queue.offerUnsafe(events, { _tag: "Unblocked" }))
             },
             onClose(error) {
               early.ended = error
@@ -193,7 +197,7 @@ export const make = Effect.fnUntraced(function*(
                   phase = { _tag: "Waiting", next: Deferred.makeUnsafe() }
                 }
               }
-              Queue.endUnsafe(events)
+              afterCallback(() => Queue.endUnsafe(events))
             }
           }),
           {

@@ -1,0 +1,23 @@
+/**
+ * Resuming a fiber runs it at once, up to where it next waits. A driver's callback must not run user code, so whatever
+ * it wakes is woken in a task of Effect's scheduler after it: one task for all that the same batch of frames woke.
+ */
+import * as Effect from "effect/Effect"
+import { Scheduler } from "effect/Scheduler"
+
+/** Wakes somebody when the driver's callback, and the batch of frames that it belongs to, is over. */
+export type AfterCallback = (wake: () => void) => void
+
+/** Make a queue of those to be woken, on the scheduler of the present fiber. */
+export const make: Effect.Effect<AfterCallback> = Effect.map(Scheduler, (scheduler) => {
+  const dispatcher = scheduler.makeDispatcher()
+  let pending: Array<() => void> = []
+  const flush = (): void => {
+    const wakes = pending
+    pending = []
+    for (const wake of wakes) wake()
+  }
+  return (wake) => {
+    if (pending.push(wake) === 1) dispatcher.scheduleTask(flush, 0)
+  }
+})

@@ -1,0 +1,601 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Arbitrary, Effect, Exit, Fiber, Layer, Result, Schedule, Scope } from "effect"
+import { AmqpChannel, AmqpConnection, AmqpPublisher, AmqpTopology } from "effect-amqp"
+import type { AmqpMessage, PublishError } from "effect-amqp"
+import { AmqpMemory } from "effect-amqp-memory"
+import { TestClock } from "effect/testing"
+import { between } from "./support/Between.ts"
+import * as Virtual from "./support/Virtual.ts"
+
+const paid = (body: AmqpMessage.Body, rest: Partial<AmqpMessage.Message> = {}): AmqpMessage.Message => ({
+  exchange: Virtual.orders,
+  routingKey: "paid",
+  body,
+  ...rest
+})
+
+const reason = <A>(effect: Effect.Effect<A, PublishError.PublishError, AmqpPublisher.AmqpPublisher>) =>
+  Effect.map(Effect.flip(effect), (error) => error.reason)
+
+const publish = (message: AmqpMessage.Message) =>
+  Effect.flatMap(AmqpPublisher.AmqpPublisher, (publisher) => publisher.publish(message))
+
+/** Start an effect and let it come as far as it can without time passing. */
+const begin = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
+  Effect.tap(Effect.forkChild(effect, { startImmediately: true }), TestClock.adjust(0))
+
+const depth = (queue = "invoices") => Effect.flatMap(AmqpMemory.AmqpMemory, (broker) => broker.depth(queue))
+
+const connectionLayer = AmqpConnection.layer({ retry: { interval: "1 second", max: 100 } })
+
+describe("AmqpPublisher", () => {
+  describe("publish", () => {
+    it.effect("succeeds when the broker has confirmed, and the message is in the queue", () =>
+      Effect.gen(function*() {
+        yield* publish(paid({ id: 42 }))
+        assert.strictEqual(yield* depth(), 1)
+      }).pipe(Effect.provide(Virtual.layer())))
+
+    it.effect("is persistent, mandatory, typed by its body and identified, unless told otherwise", () =>
+      Effect.gen(function*() {
+        const channel = yield* AmqpChannel.AmqpChannel
+        yield* publish(paid({ id: 42 }))
+        yield* publish(paid("text", { persistent: false, messageId: "mine", contentType: "text/csv" }))
+        yield* publish(paid(new Uint8Array([1, 2])))
+        const first = yield* Effect.fromOption(yield* channel.get(Virtual.invoices))
+        assert.deepInclude(first.properties, { deliveryMode: 2, contentType: "application/json" })
+        assert.isString(first.messageId)
+        assert.strictEqual(yield* first.text, `{"id":42}`)
+        const second = yield* Effect.fromOption(yield* channel.get(Virtual.invoices))
+        assert.deepInclude(second.properties, { deliveryMode: 1, contentType: "text/csv", messageId: "mine" })
+        const third = yield* Effect.fromOption(yield* channel.get(Virtual.invoices))
+        assert.deepInclude(third.properties, { contentType: "application/octet-stream" })
+        assert.deepStrictEqual([...third.body], [1, 2])
+      }).pipe(Effect.provide(Virtual.layer())))
+
+    it.effect("fails with Unroutable, and not published, when no queue is bound; its neighbours succeed", () =>
+      Effect.gen(function*() {
+        const results = yield* Effect.forEach(
+          Array.from({ length: 60 }, (_, i) => i),
+          (i) => Effect.result(publish(paid(i, { routingKey: i % 3 === 0 ? "nobody" : "paid" }))),
+          { concurrency: "unbounded" }
+        )
+        for (const [i, result] of results.entries()) {
+          if (i % 3 !== 0) assert.isTrue(Result.isSuccess(result), `message ${i} was routed, and must be confirmed`)
+          else if (Result.isFailure(result)) {
+            assert.deepInclude(result.failure.reason, { _tag: "Unroutable", published: "no", routingKey: "nobody" })
+          } else assert.fail(`message ${i} was unroutable, and must not be confirmed`)
+        }
+        assert.strictEqual(yield* depth(), 40)
+      }).pipe(Effect.provide(Virtual.layer())))
+
+    it.effect("with mandatory: false is confirmed although no queue is bound", () =>
+      publish(paid("x", { routingKey: "nobody", mandatory: false })).pipe(Effect.provide(Virtual.layer())))
+
+    it.effect("with the same messageId twice, the return is attributed to the one that was returned", () =>
+      Effect.gen(function*() {
+        const results = yield* Effect.forEach(
+          ["paid", "nobody", "paid"],
+          (routingKey) => Effect.result(publish(paid("x", { routingKey, messageId: "same" }))),
+          { concurrency: "unbounded" }
+        )
+        assert.deepStrictEqual(results.map(Result.isSuccess), [true, false, true])
+      }).pipe(Effect.provide(Virtual.layer())))
+  })
+
+  describe("at the deadline", () => {
+    it.effect("a message that was written fails with ConfirmTimeout and unknown, exactly then", () =>
+      Effect.gen(function*() {
+        const broker = yield* AmqpMemory.AmqpMemory
+        yield* broker.withholdConfirms
+        const publishing = yield* begin(reason(publish(paid("x"))))
+        yield* TestClock.adjust("4999 millis")
+        assert.isUndefined(publishing.pollUnsafe())
+        yield* TestClock.adjust("1 millis")
+        assert.deepInclude(yield* Fiber.join(publishing), {
+          _tag: "ConfirmTimeout",
+          published: "unknown",
+          waitingFor: "confirm",
+          millis: 5000
+        })
+      }).pipe(Effect.provide(Virtual.layer())))
+
+    it.effect("a message that waited for a connection fails with ConfirmTimeout and was not published", () =>
+      Effect.gen(function*() {
+        const broker = yield* AmqpMemory.AmqpMemory
+        yield* TestClock.adjust("10 seconds")
+        yield* broker.refuseConnects(1000)
+        yield* broker.cutConnections
+        yield* TestClock.adjust(0)
+        const publishing = yield* begin(reason(publish(paid("x"))))
+        yield* TestClock.adjust("5 seconds")
+        assert.deepInclude(yield* Fiber.join(publishing), {
+          _tag: "ConfirmTimeout",
+          published: "no",
+          waitingFor: "connection"
+        })
+      }).pipe(Effect.provide(Virtual.layer())))
+
+    it.effect("a late confirm is absorbed: it settles nothing and no neighbour", () =>
+      Effect.gen(function*() {
+        const broker = yield* AmqpMemory.AmqpMemory
+        const publisher = yield* AmqpPublisher.AmqpPublisher
+        yield* broker.withholdConfirms
+        const first = yield* begin(reason(publish(paid("first"))))
+        yield* TestClock.adjust("3 seconds")
+        const second = yield* begin(publish(paid("second")))
+        yield* TestClock.adjust("2 seconds")
+        assert.strictEqual((yield* Fiber.join(first))._tag, "ConfirmTimeout")
+        assert.strictEqual((yield* publisher.counts).inFlight, 2)
+        yield* broker.releaseConfirms
+        yield* Fiber.join(second)
+        assert.deepStrictEqual(yield* publisher.counts, { waiting: 0, inFlight: 0, inFlightBytes: 0 })
+      }).pipe(Effect.provide(Virtual.layer())))
+
+    it.effect("confirms that never come do not close the publisher for good: a full window moves to a fresh channel", () =>
+      Effect.gen(function*() {
+        const broker = yield* AmqpMemory.AmqpMemory
+        yield* broker.loseConfirms(3)
+        const publishing = yield* begin(
+          Effect.forEach([1, 2, 3], (i) => reason(publish(paid(i))), { concurrency: "unbounded" })
+        )
+        yield* TestClock.adjust("5 seconds")
+        for (const lost of yield* Fiber.join(publishing)) assert.strictEqual(lost._tag, "ConfirmTimeout")
+        const next = yield* begin(publish(paid(4)))
+        yield* TestClock.adjust("2 seconds")
+        yield* Fiber.join(next)
+      }).pipe(Effect.provide(Virtual.layer({ publisher: { maxInFlight: 3 } }))))
+  })
+
+  describe("when the connection is lost", () => {
+    it.effect("an outage delays a message and loses none", () =>
+      Effect.gen(function*() {
+        const broker = yield* AmqpMemory.AmqpMemory
+        yield* TestClock.adjust("10 seconds")
+        yield* broker.refuseConnects(3)
+        yield* broker.cutConnections
+        const publishing = yield* begin(publish(paid("x")))
+        yield* TestClock.adjust("4 seconds")
+        yield* Fiber.join(publishing)
+        assert.strictEqual(yield* depth(), 1)
+      }).pipe(Effect.provide(Virtual.layer())))
+
+    it.effect("what was not confirmed is published again with the same messageId, in the same order", () =>
+      Effect.gen(function*() {
+        const broker = yield* AmqpMemory.AmqpMemory
+        yield* TestClock.adjust("10 seconds")
+        yield* broker.withholdConfirms
+        const publishing = yield* begin(
+          Effect.forEach([1, 2, 3], (i) => publish(paid(i, { messageId: `m${i}` })), { concurrency: "unbounded" })
+        )
+        yield* broker.cutConnections
+        yield* broker.releaseConfirms
+        yield* TestClock.adjust("1 second")
+        yield* Fiber.join(publishing)
+        const published = yield* broker.published
+        assert.deepStrictEqual(published.map((record) => record.messageId), [
+          "m1",
+          "m2",
+          "m3",
+          "m1",
+          "m2",
+          "m3"
+        ])
+      }).pipe(Effect.provide(Virtual.layer())))
+
+    it.effect("with unconfirmed: \"fail\" what was in flight fails with ConnectionLost and unknown", () =>
+      Effect.gen(function*() {
+        const broker = yield* AmqpMemory.AmqpMemory
+        yield* broker.withholdConfirms
+        const publishing = yield* begin(reason(publish(paid("x"))))
+        yield* broker.cutConnections
+        assert.deepInclude(yield* Fiber.join(publishing), { _tag: "ConnectionLost", published: "unknown" })
+      }).pipe(Effect.provide(Virtual.layer({ publisher: { unconfirmed: "fail" } }))))
+
+    it.effect("a message whose fate became unknown stays unknown, whatever a later attempt fails with", () =>
+      Effect.gen(function*() {
+        const broker = yield* AmqpMemory.AmqpMemory
+        const channel = yield* AmqpChannel.AmqpChannel
+        yield* TestClock.adjust("10 seconds")
+        yield* broker.withholdConfirms
+        const publishing = yield* begin(reason(publish(paid("x"))))
+        yield* channel.unbindQueue(Virtual.invoices, Virtual.orders, { routingKey: "paid" })
+        yield* channel.deleteQueue(Virtual.invoices)
+        yield* broker.cutConnections
+        yield* broker.releaseConfirms
+        yield* TestClock.adjust("1 second")
+        const ended = yield* Fiber.join(publishing)
+        assert.deepInclude(ended, { _tag: "Unroutable", published: "unknown" })
+      }).pipe(
+        Effect.provide(
+          // Declared once, not on every session: the queue stays away.
+          Layer.mergeAll(AmqpPublisher.layer(), AmqpChannel.layer()).pipe(
+            Layer.provideMerge(connectionLayer),
+            Layer.provideMerge(Layer.effectDiscard(
+              Effect.scoped(Effect.provide(AmqpTopology.declare(Virtual.topology), connectionLayer))
+            )),
+            Layer.provideMerge(AmqpMemory.layer)
+          )
+        )
+      ))
+  })
+
+  describe("when the broker refuses", () => {
+    it.effect("a nacked message is published again on a fresh channel", () =>
+      Effect.gen(function*() {
+        const broker = yield* AmqpMemory.AmqpMemory
+        yield* broker.nackConfirms(2)
+        const publishing = yield* begin(publish(paid("x")))
+        yield* TestClock.adjust("2 seconds")
+        yield* Fiber.join(publishing)
+        assert.strictEqual((yield* broker.published).length, 3)
+        assert.strictEqual(yield* depth(), 1)
+      }).pipe(Effect.provide(Virtual.layer())))
+
+    it.effect("a message that is nacked every time fails with Nacked", () =>
+      Effect.gen(function*() {
+        const broker = yield* AmqpMemory.AmqpMemory
+        yield* broker.nackConfirms(100)
+        const publishing = yield* begin(reason(publish(paid("x"))))
+        yield* TestClock.adjust("4 seconds")
+        assert.deepInclude(yield* Fiber.join(publishing), { _tag: "Nacked", published: "unknown", times: 4 })
+      }).pipe(Effect.provide(Virtual.layer())))
+
+    it.effect("retryNacked: Schedule.recurs(0) fails it at the first nack", () =>
+      Effect.gen(function*() {
+        const broker = yield* AmqpMemory.AmqpMemory
+        yield* broker.nackConfirms(1)
+        assert.deepInclude(yield* reason(publish(paid("x"))), { _tag: "Nacked", times: 1 })
+      }).pipe(Effect.provide(Virtual.layer({ publisher: { retryNacked: Schedule.recurs(0) } }))))
+
+    it.effect("a missing exchange fails the messages that named it, and no other", () =>
+      Effect.gen(function*() {
+        const publishing = yield* begin(Effect.forEach(
+          Array.from({ length: 200 }, (_, i) => i),
+          (i) => Effect.result(publish(i === 100 ? { exchange: "missing", routingKey: "x", body: i } : paid(i))),
+          { concurrency: "unbounded" }
+        ))
+        yield* TestClock.adjust("1 second")
+        const results = yield* Fiber.join(publishing)
+        const failed = results.flatMap((result, i) => Result.isFailure(result) ? [[i, result.failure] as const] : [])
+        assert.deepStrictEqual(failed.map(([i]) => i), [100])
+        assert.deepInclude(failed[0]![1].reason, {
+          _tag: "ExchangeNotFound",
+          exchange: "missing",
+          published: "no"
+        })
+      }).pipe(Effect.provide(Virtual.layer())))
+
+    it.effect("publishing to an internal exchange fails with AccessRefused, and the publisher keeps working", () =>
+      Effect.gen(function*() {
+        const channel = yield* AmqpChannel.AmqpChannel
+        yield* channel.declareExchange({ name: "inner", type: "fanout", internal: true })
+        const refused = yield* reason(publish({ exchange: "inner", routingKey: "", body: "x" }))
+        assert.deepInclude(refused, { _tag: "AccessRefused", exchange: "inner", published: "no" })
+        const next = yield* begin(publish(paid("x")))
+        yield* TestClock.adjust("1 second")
+        yield* Fiber.join(next)
+      }).pipe(Effect.provide(Virtual.layer())))
+  })
+
+  describe("bad input is refused before the wire", () => {
+    const circle: Record<string, unknown> = {}
+    circle["self"] = circle
+    const cases: ReadonlyArray<readonly [string, unknown, PublishError.PublishErrorReason["_tag"], RegExp]> = [
+      ["a routing key of 256 bytes", { routingKey: "é".repeat(128) }, "InvalidMessage", /256 bytes/],
+      ["a routing key that is no string", { routingKey: 7 }, "InvalidMessage", /must be a string/],
+      ["a missing routing key", { routingKey: undefined }, "InvalidMessage", /missing/],
+      ["an exchange of 300 bytes", { exchange: "x".repeat(300) }, "InvalidMessage", /300 bytes/],
+      ["an exchange that is null", { exchange: null }, "InvalidMessage", /null/],
+      ["a correlation id of 300 bytes", { correlationId: "x".repeat(300) }, "InvalidMessage", /correlationId/],
+      ["a message id that is a number", { messageId: 7 }, "InvalidMessage", /messageId/],
+      ["a priority of -1", { priority: -1 }, "InvalidMessage", /0 to 255/],
+      ["a priority of 256", { priority: 256 }, "InvalidMessage", /0 to 255/],
+      ["a broken priority", { priority: 1.5 }, "InvalidMessage", /whole number/],
+      ["a timestamp that is no date", { timestamp: 12 }, "InvalidMessage", /Date/],
+      ["an invalid date", { timestamp: new Date(NaN) }, "InvalidMessage", /Date/],
+      ["an expiration that is no duration", { expiration: "soon" }, "InvalidMessage", /duration/],
+      ["an endless expiration", { expiration: "Infinity" }, "InvalidMessage", /49.7 days/],
+      ["a header that is a function", { headers: { f: () => 1 } }, "InvalidMessage", /headers\.f/],
+      ["a header that is a bigint", { headers: { a: [1n] } }, "InvalidMessage", /headers\.a\[0\]/],
+      ["a header that is NaN", { headers: { n: NaN } }, "InvalidMessage", /finite/],
+      ["headers in a circle", { headers: circle }, "InvalidMessage", /circle/],
+      ["a header key of 256 bytes", { headers: { ["k".repeat(256)]: 1 } }, "InvalidMessage", /256 bytes/],
+      ["headers of 70 kB", { headers: { big: "x".repeat(70_000) } }, "InvalidMessage", /65536/],
+      ["headers that are a list", { headers: [1] }, "InvalidMessage", /object/],
+      ["another user's id", { userId: "somebody" }, "InvalidMessage", /authenticated as "guest"/],
+      ["a body in a circle", { body: circle }, "EncodeError", /JSON/],
+      ["a body that is undefined", { body: undefined }, "EncodeError", /missing/],
+      ["a body with a bigint", { body: { n: 1n } }, "EncodeError", /JSON/],
+      ["a body over the limit", { body: "x".repeat(1001) }, "TooLarge", /1001 bytes/]
+    ]
+    it.effect.each(cases)("%s", ([, field, tag, says]) =>
+      Effect.gen(function*() {
+        const broker = yield* AmqpMemory.AmqpMemory
+        const before = yield* broker.counts
+        const refused = yield* reason(publish({ ...paid("x"), ...field as object }))
+        assert.strictEqual(refused._tag, tag)
+        assert.strictEqual(refused.published, "no")
+        assert.match(refused.message, says)
+        yield* publish(paid("fine"))
+        assert.deepStrictEqual(yield* broker.counts, before, "the channel must be the same as before")
+        assert.strictEqual((yield* broker.published).length, 1)
+      }).pipe(Effect.provide(Virtual.layer({ publisher: { maxMessageBytes: 1000 } }))))
+  })
+
+  describe("bounds", () => {
+    it.effect("no more than maxInFlight messages are written before one is confirmed", () =>
+      Effect.gen(function*() {
+        const broker = yield* AmqpMemory.AmqpMemory
+        const publisher = yield* AmqpPublisher.AmqpPublisher
+        yield* broker.withholdConfirms
+        const publishing = yield* begin(
+          Effect.forEach(Array.from({ length: 10 }, (_, i) => i), (i) => publish(paid(i)), { concurrency: "unbounded" })
+        )
+        assert.deepInclude(yield* publisher.counts, { waiting: 7, inFlight: 3 })
+        assert.strictEqual((yield* broker.published).length, 3)
+        yield* broker.releaseConfirms
+        yield* Fiber.join(publishing)
+      }).pipe(Effect.provide(Virtual.layer({ publisher: { maxInFlight: 3 } }))))
+
+    it.effect("no more than maxInFlightBytes are written, but a larger message goes alone", () =>
+      Effect.gen(function*() {
+        const broker = yield* AmqpMemory.AmqpMemory
+        const publisher = yield* AmqpPublisher.AmqpPublisher
+        yield* broker.withholdConfirms
+        const publishing = yield* begin(
+          Effect.forEach([5000, 100, 100], (size) => publish(paid("x".repeat(size))), { concurrency: "unbounded" })
+        )
+        assert.deepInclude(yield* publisher.counts, { waiting: 2, inFlight: 1 })
+        yield* broker.releaseConfirms
+        yield* Fiber.join(publishing)
+      }).pipe(Effect.provide(Virtual.layer({ publisher: { maxInFlightBytes: 1000 } }))))
+
+    it.effect("whenFull: \"fail\" fails the message that finds the queue full", () =>
+      Effect.gen(function*() {
+        const broker = yield* AmqpMemory.AmqpMemory
+        yield* broker.withholdConfirms
+        const publishing = yield* begin(Effect.forEach([1, 2, 3, 4], (i) => Effect.result(publish(paid(i))), {
+          concurrency: "unbounded"
+        }))
+        yield* broker.releaseConfirms
+        const results = yield* Fiber.join(publishing)
+        assert.deepStrictEqual(results.map(Result.isSuccess), [true, true, true, false])
+        assert.strictEqual(Result.isFailure(results[3]!) && results[3].failure.reason._tag, "Full")
+      }).pipe(Effect.provide(Virtual.layer({ publisher: { maxInFlight: 1, maxWaiting: 2, whenFull: "fail" } }))))
+
+    it.effect("whenFull: \"dropOldest\" fails the message that has waited longest", () =>
+      Effect.gen(function*() {
+        const broker = yield* AmqpMemory.AmqpMemory
+        yield* broker.withholdConfirms
+        const publishing = yield* begin(Effect.forEach([1, 2, 3, 4], (i) => Effect.result(publish(paid(i))), {
+          concurrency: "unbounded"
+        }))
+        yield* broker.releaseConfirms
+        const results = yield* Fiber.join(publishing)
+        assert.deepStrictEqual(results.map(Result.isSuccess), [true, false, true, true])
+      }).pipe(Effect.provide(Virtual.layer({ publisher: { maxInFlight: 1, maxWaiting: 2, whenFull: "dropOldest" } }))))
+
+    it.effect("a blocked broker makes publishes wait within their deadline, and the rest goes when it is over", () =>
+      Effect.gen(function*() {
+        const broker = yield* AmqpMemory.AmqpMemory
+        yield* broker.block("low on disk")
+        const first = yield* begin(reason(publish(paid("in time? no"))))
+        yield* TestClock.adjust("3 seconds")
+        const second = yield* begin(publish(paid("in time? yes")))
+        yield* TestClock.adjust("2 seconds")
+        assert.deepInclude(yield* Fiber.join(first), { _tag: "ConfirmTimeout", waitingFor: "unblocked" })
+        yield* broker.unblock
+        yield* TestClock.adjust("1 second")
+        yield* Fiber.join(second)
+      }).pipe(Effect.provide(Virtual.layer())))
+  })
+
+  describe("interruption", () => {
+    it.effect("of a waiting message sends nothing and frees its place", () =>
+      Effect.gen(function*() {
+        const broker = yield* AmqpMemory.AmqpMemory
+        const publisher = yield* AmqpPublisher.AmqpPublisher
+        yield* broker.withholdConfirms
+        const first = yield* begin(publish(paid(1)))
+        const second = yield* begin(publish(paid(2)))
+        yield* Fiber.interrupt(second)
+        assert.deepInclude(yield* publisher.counts, { waiting: 0, inFlight: 1 })
+        yield* broker.releaseConfirms
+        yield* Fiber.join(first)
+        assert.strictEqual((yield* broker.published).length, 1)
+      }).pipe(Effect.provide(Virtual.layer({ publisher: { maxInFlight: 1 } }))))
+
+    it.effect("of a message in flight leaves nothing when its confirm comes", () =>
+      Effect.gen(function*() {
+        const broker = yield* AmqpMemory.AmqpMemory
+        const publisher = yield* AmqpPublisher.AmqpPublisher
+        yield* broker.withholdConfirms
+        const publishing = yield* begin(publish(paid(1)))
+        yield* Fiber.interrupt(publishing)
+        yield* broker.releaseConfirms
+        yield* TestClock.adjust(0)
+        assert.deepStrictEqual(yield* publisher.counts, { waiting: 0, inFlight: 0, inFlightBytes: 0 })
+      }).pipe(Effect.provide(Virtual.layer())))
+  })
+
+  describe("the end of the scope", () => {
+    it.effect("waits for what is on its way, and then closes the channel and the connection", () =>
+      Effect.gen(function*() {
+        const broker = yield* AmqpMemory.AmqpMemory
+        const scope = yield* Scope.make()
+        const context = yield* Layer.buildWithScope(Virtual.application(), scope)
+        yield* broker.withholdConfirms
+        const publishing = yield* begin(
+          Effect.forEach([1, 2, 3], (i) => Effect.provide(publish(paid(i)), context), { concurrency: "unbounded" })
+        )
+        const closing = yield* begin(Scope.close(scope, Exit.void))
+        yield* TestClock.adjust("1 second")
+        assert.isUndefined(closing.pollUnsafe())
+        assert.deepInclude(
+          yield* Effect.provide(reason(publish(paid("late"))), context),
+          { _tag: "PublisherClosed", published: "no" }
+        )
+        yield* broker.releaseConfirms
+        yield* Fiber.join(closing)
+        yield* Fiber.join(publishing)
+        assert.deepStrictEqual(yield* broker.leftovers, [])
+      }).pipe(Effect.provide(AmqpMemory.layer)))
+
+    it.effect("gives up at the drain deadline, and says so to every message that is left", () =>
+      Effect.gen(function*() {
+        const broker = yield* AmqpMemory.AmqpMemory
+        const scope = yield* Scope.make()
+        const context = yield* Layer.buildWithScope(
+          Virtual.application({ publisher: { confirmTimeout: "1 minute", drainTimeout: "2 seconds", maxInFlight: 1 } }),
+          scope
+        )
+        yield* broker.withholdConfirms
+        const publishing = yield* begin(Effect.forEach(
+          [1, 2],
+          (i) => Effect.provide(reason(publish(paid(i))), context),
+          { concurrency: "unbounded" }
+        ))
+        const closing = yield* begin(Scope.close(scope, Exit.void))
+        yield* TestClock.adjust("2 seconds")
+        yield* Fiber.join(closing)
+        const [first, second] = yield* Fiber.join(publishing)
+        assert.deepInclude(first, { _tag: "PublisherClosed", published: "unknown" })
+        assert.deepInclude(second, { _tag: "PublisherClosed", published: "no" })
+        assert.deepStrictEqual(yield* broker.leftovers, [])
+      }).pipe(Effect.provide(AmqpMemory.layer)))
+  })
+
+  describe("properties", () => {
+    // What happens to the broker, one after the other; the letters are drawn by number.
+    const levers = [
+      "publish",
+      "publish",
+      "publish unroutable",
+      "publish to nowhere",
+      "withhold",
+      "release",
+      "nack",
+      "lose",
+      "cut",
+      "refuse",
+      "block",
+      "unblock",
+      "wait",
+      "interrupt"
+    ] as const
+
+    it.effect.prop(
+      "whatever the broker does, every publish has one outcome within its deadline, and it is a true one",
+      {
+        script: Arbitrary.array(between(0, levers.length - 1), { minLength: 1, maxLength: 30 }),
+        republish: between(0, 1)
+      },
+      ({ republish, script }) =>
+        Effect.gen(function*() {
+          const broker = yield* AmqpMemory.AmqpMemory
+          const scope = yield* Scope.make()
+          const context = yield* Layer.buildWithScope(
+            Virtual.application({
+              connection: { retry: { interval: "200 millis", max: 1000 } },
+              publisher: { maxInFlight: 4, unconfirmed: republish === 1 ? "republish" : "fail" }
+            }),
+            scope
+          )
+          const running: Array<{
+            readonly id: string
+            readonly kind: string
+            readonly fiber: Fiber.Fiber<void, PublishError.PublishError>
+            interrupted: boolean
+          }> = []
+          for (const [index, number] of script.entries()) {
+            const lever = levers[number]!
+            const id = `m${index}`
+            const start = (message: AmqpMessage.Message) =>
+              Effect.map(begin(Effect.provide(publish({ ...message, messageId: id }), context)), (fiber) => {
+                running.push({ id, kind: lever, fiber, interrupted: false })
+              })
+            switch (lever) {
+              case "publish":
+                yield* start(paid(id))
+                break
+              case "publish unroutable":
+                yield* start(paid(id, { routingKey: "nobody" }))
+                break
+              case "publish to nowhere":
+                yield* start({ exchange: "missing", routingKey: "x", body: id })
+                break
+              case "withhold":
+                yield* broker.withholdConfirms
+                break
+              case "release":
+                yield* broker.releaseConfirms
+                break
+              case "nack":
+                yield* broker.nackConfirms(1)
+                break
+              case "lose":
+                yield* broker.loseConfirms(1)
+                break
+              case "cut":
+                yield* broker.cutConnections
+                break
+              case "refuse":
+                yield* broker.refuseConnects(2)
+                break
+              case "block":
+                yield* broker.block()
+                break
+              case "unblock":
+                yield* broker.unblock
+                break
+              case "wait":
+                yield* TestClock.adjust("700 millis")
+                break
+              case "interrupt": {
+                const last = running[running.length - 1]
+                if (last !== undefined) {
+                  last.interrupted = true
+                  yield* Fiber.interrupt(last.fiber)
+                }
+                break
+              }
+            }
+          }
+          yield* TestClock.adjust("5 seconds")
+          const routed = new Set(
+            (yield* broker.published).filter((record) => record.queues.length > 0)
+              .map((record) => record.messageId)
+          )
+          const reached = new Set((yield* broker.published).map((record) => record.messageId))
+          for (const { fiber, id, interrupted, kind } of running) {
+            const exit = fiber.pollUnsafe()
+            assert.isDefined(exit, `${id} (${kind}) has no outcome at its deadline`)
+            if (Exit.isSuccess(exit!)) {
+              assert.strictEqual(kind, "publish", `${id} (${kind}) was confirmed`)
+              assert.isTrue(routed.has(id), `${id} was confirmed, and no queue got it`)
+            } else {
+              const error = Exit.findErrorOption(exit!)
+              if (error._tag === "None") {
+                assert.isTrue(interrupted, `${id} (${kind}) ended without an error and was not interrupted`)
+              } else if (error.value.published === "no") {
+                assert.isFalse(routed.has(id), `${id} (${kind}) is said not to be published, and a queue got it`)
+              } else {
+                assert.isTrue(
+                  reached.has(id) || kind !== "publish" || error.value.reason._tag !== "Nacked",
+                  `${id} (${kind}) is said to be refused by the broker, which never saw it`
+                )
+              }
+            }
+          }
+          yield* broker.unblock
+          yield* broker.releaseConfirms
+          const closing = yield* begin(Scope.close(scope, Exit.void))
+          yield* TestClock.adjust("1 minute")
+          assert.isDefined(closing.pollUnsafe(), "the scope does not close")
+          assert.deepStrictEqual(yield* broker.leftovers, [])
+        }).pipe(Effect.provide(AmqpMemory.layer, { local: true })),
+      { arbitrary: { runs: 300 } }
+    )
+  })
+})
