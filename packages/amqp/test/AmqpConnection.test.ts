@@ -327,7 +327,7 @@ describe("AmqpConnection", () => {
               yield* broker.stopAnswering({ after: k })
               const running = yield* everything.pipe(Effect.exit, Effect.forkChild({ startImmediately: true }))
               yield* Virtual.settle
-            // Start-up, two attempts at 10 s with their retries, publish, four operations and the goodbyes.
+              // Start-up, two attempts at 10 s with their retries, publish, four operations and the goodbyes.
               yield* TestClock.adjust("4 minutes")
               const exit = running.pollUnsafe()
               assert.isDefined(exit, `still running 4 minutes after the broker stopped answering at step ${k}`)

@@ -1,0 +1,191 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Fiber, Option, Schema } from "effect"
+import { AmqpChannel, AmqpConnection, AmqpMessage, AmqpPublisher } from "effect-amqp"
+import type { AmqpError } from "effect-amqp"
+import { AmqpMemory } from "effect-amqp-memory"
+import { TestClock } from "effect/testing"
+import * as Virtual from "./support/Virtual.ts"
+
+const reason = <A, R>(effect: Effect.Effect<A, AmqpError.AmqpError, R>) =>
+  Effect.map(Effect.flip(effect), (error) => error.reason)
+
+const put = (...bodies: ReadonlyArray<AmqpMessage.Body>) =>
+  Effect.gen(function*() {
+    const publisher = yield* AmqpPublisher.AmqpPublisher
+    for (const body of bodies) yield* publisher.publish({ routingKey: "invoices", body })
+  })
+
+const take = Effect.gen(function*() {
+  const channel = yield* AmqpChannel.AmqpChannel
+  const delivery = yield* channel.get("invoices")
+  return yield* Effect.fromOption(delivery)
+})
+
+describe("AmqpChannel", () => {
+  it.effect("declares, checks, binds, purges and deletes", () =>
+    Effect.gen(function*() {
+      const channel = yield* AmqpChannel.AmqpChannel
+      const publisher = yield* AmqpPublisher.AmqpPublisher
+      yield* channel.declareExchange({ name: "e", type: "direct" })
+      yield* channel.declareExchange({ name: "f", type: "fanout" })
+      assert.deepStrictEqual(yield* channel.declareQueue({ name: "q" }), {
+        queue: "q",
+        messageCount: 0,
+        consumerCount: 0
+      })
+      yield* channel.bindExchange("f", "e", { routingKey: "k" })
+      yield* channel.bindQueue("q", "f")
+      yield* publisher.publish({ exchange: "e", routingKey: "k", body: 1 })
+      assert.strictEqual((yield* channel.checkQueue("q")).messageCount, 1)
+      assert.strictEqual(yield* channel.purgeQueue("q"), 1)
+      yield* channel.unbindQueue("q", "f")
+      yield* channel.unbindExchange("f", "e", { routingKey: "k" })
+      const nowhere = yield* Effect.flip(publisher.publish({ exchange: "e", routingKey: "k", body: 1 }))
+      assert.strictEqual(nowhere.reason._tag, "Unroutable")
+      assert.strictEqual(yield* channel.deleteQueue("q"), 0)
+      yield* channel.deleteExchange("f")
+      yield* channel.deleteExchange("e")
+      assert.strictEqual((yield* reason(channel.checkExchange("e")))._tag, "NotFound")
+    }).pipe(Effect.provide(Virtual.layer())))
+
+  it.effect("lets the broker choose the name of a queue", () =>
+    Effect.gen(function*() {
+      const channel = yield* AmqpChannel.AmqpChannel
+      const { queue } = yield* channel.declareQueue({ name: "", exclusive: true })
+      assert.match(queue, /^amq\.gen-/)
+      yield* channel.checkQueue(queue)
+    }).pipe(Effect.provide(Virtual.layer())))
+
+  it.effect("a failing probe closes no channel that others use", () =>
+    Effect.gen(function*() {
+      const channel = yield* AmqpChannel.AmqpChannel
+      yield* put("kept")
+      const delivery = yield* take
+      assert.deepInclude(yield* reason(channel.checkQueue("missing")), { _tag: "NotFound", name: "missing" })
+      assert.deepInclude(yield* reason(channel.get("missing")), { _tag: "NotFound", name: "missing" })
+      assert.strictEqual((yield* reason(channel.purgeQueue("missing")))._tag, "NotFound")
+      assert.strictEqual(
+        (yield* reason(channel.declareQueue({ name: "invoices", durable: false })))._tag,
+        "TopologyMismatch"
+      )
+      assert.isTrue(yield* channel.ack(delivery), "the delivery must still be the channel's to acknowledge")
+      assert.deepInclude(yield* channel.checkQueue("invoices"), { messageCount: 0 })
+    }).pipe(Effect.provide(Virtual.layer())))
+
+  it.effect("get gives none from an empty queue", () =>
+    Effect.gen(function*() {
+      const channel = yield* AmqpChannel.AmqpChannel
+      assert.isTrue(Option.isNone(yield* channel.get("invoices")))
+    }).pipe(Effect.provide(Virtual.layer())))
+
+  it.effect("a delivery is read as text, as JSON of a schema, or as bytes", () =>
+    Effect.gen(function*() {
+      const Order = Schema.Struct({ id: Schema.Number })
+      yield* put({ id: 42 }, "not json", new Uint8Array([0xff]))
+      const order = yield* take
+      assert.deepStrictEqual(yield* order.json(Order), { id: 42 })
+      const text = yield* take
+      assert.strictEqual(yield* text.text, "not json")
+      assert.instanceOf(yield* Effect.flip(text.json(Order)), AmqpMessage.DecodeError)
+      const bytes = yield* take
+      assert.deepStrictEqual([...bytes.body], [0xff])
+      assert.instanceOf(yield* Effect.flip(bytes.text), AmqpMessage.DecodeError)
+    }).pipe(Effect.provide(Virtual.layer())))
+
+  it.effect("ack removes, nack with requeue puts back, reject removes", () =>
+    Effect.gen(function*() {
+      const channel = yield* AmqpChannel.AmqpChannel
+      yield* put(1, 2, 3)
+      assert.isTrue(yield* channel.ack(yield* take))
+      assert.isTrue(yield* channel.nack(yield* take, { requeue: true }))
+      const again = yield* take
+      assert.isTrue(again.redelivered)
+      assert.strictEqual(yield* again.text, "2")
+      assert.isTrue(yield* channel.reject(again))
+      assert.strictEqual((yield* channel.checkQueue("invoices")).messageCount, 1)
+    }).pipe(Effect.provide(Virtual.layer())))
+
+  it.effect("settling twice, or what was settled with others, writes nothing and keeps the channel", () =>
+    Effect.gen(function*() {
+      const broker = yield* AmqpMemory.AmqpMemory
+      const channel = yield* AmqpChannel.AmqpChannel
+      yield* put(1, 2, 3)
+      const [first, second, third] = [yield* take, yield* take, yield* take]
+      assert.isTrue(yield* channel.ack(second, { multiple: true }))
+      assert.isFalse(yield* channel.ack(second))
+      assert.isFalse(yield* channel.nack(first, { requeue: true }))
+      assert.isTrue(yield* channel.ack(third))
+      yield* Virtual.settle
+      assert.strictEqual((yield* broker.counts).unacked, 0)
+      assert.strictEqual((yield* channel.checkQueue("invoices")).messageCount, 0)
+    }).pipe(Effect.provide(Virtual.layer())))
+
+  it.effect("a message taken with noAck needs no acknowledgement, and one writes nothing", () =>
+    Effect.gen(function*() {
+      const channel = yield* AmqpChannel.AmqpChannel
+      yield* put(1)
+      const delivery = yield* Effect.fromOption(yield* channel.get("invoices", { noAck: true }))
+      assert.isFalse(yield* channel.ack(delivery))
+      yield* channel.checkQueue("invoices")
+    }).pipe(Effect.provide(Virtual.layer())))
+
+  it.effect("an acknowledgement of an earlier session is counted and dropped, and the message comes again", () =>
+    Effect.gen(function*() {
+      const broker = yield* AmqpMemory.AmqpMemory
+      const channel = yield* AmqpChannel.AmqpChannel
+      yield* put("first", "second")
+      const stale = yield* take
+      yield* TestClock.adjust("5 seconds")
+      yield* broker.cutConnections
+      yield* Virtual.settle
+      yield* TestClock.adjust("2 seconds")
+      // The same delivery tag on the new channel: a stale ack of it would lose this message.
+      const fresh = yield* take
+      assert.strictEqual(yield* fresh.text, "first")
+      assert.strictEqual(fresh.deliveryTag, stale.deliveryTag)
+      assert.isAbove(fresh.epoch, stale.epoch)
+      assert.isFalse(yield* channel.ack(stale))
+      assert.strictEqual(yield* channel.staleAcks, 1)
+      yield* channel.nack(fresh, { requeue: true })
+      assert.strictEqual((yield* channel.checkQueue("invoices")).messageCount, 2)
+    }).pipe(Effect.provide(Virtual.layer())))
+
+  it.effect("an operation without a connection fails at the operation deadline", () =>
+    Effect.gen(function*() {
+      const broker = yield* AmqpMemory.AmqpMemory
+      const channel = yield* AmqpChannel.AmqpChannel
+      yield* TestClock.adjust("5 seconds")
+      yield* broker.refuseConnects(1000)
+      yield* broker.cutConnections
+      yield* Virtual.settle
+      const checking = yield* Effect.forkChild(reason(channel.checkQueue("invoices")), { startImmediately: true })
+      yield* TestClock.adjust("2999 millis")
+      assert.isUndefined(checking.pollUnsafe())
+      yield* TestClock.adjust("1 millis")
+      assert.deepInclude(yield* Fiber.join(checking), { _tag: "ConnectionLost" })
+    }).pipe(Effect.provide(Virtual.layer({ connection: { operationTimeout: "3 seconds" } }))))
+
+  const names: ReadonlyArray<
+    readonly [string, (channel: AmqpChannel.AmqpChannel) => Effect.Effect<unknown, AmqpError.AmqpError>]
+  > = [
+    ["a queue of 256 bytes", (channel) => channel.declareQueue({ name: "q".repeat(256) })],
+    ["an exchange of 256 bytes", (channel) => channel.declareExchange({ name: "e".repeat(256), type: "direct" })],
+    ["a routing key of 256 bytes", (channel) => channel.bindQueue("q", "e", { routingKey: "k".repeat(256) })],
+    ["an argument that is NaN", (channel) => channel.declareQueue({ name: "q", arguments: { "x-expires": NaN } })],
+    ["a queue that is no string", (channel) => channel.checkQueue(7 as unknown as string)]
+  ]
+  it.effect.each(names)("%s is refused before it is sent", ([, operation]) =>
+    Effect.gen(function*() {
+      const broker = yield* AmqpMemory.AmqpMemory
+      const channel = yield* AmqpChannel.AmqpChannel
+      const before = yield* broker.operations
+      assert.strictEqual((yield* reason(operation(channel)))._tag, "InvalidMessage")
+      assert.strictEqual(yield* broker.operations, before)
+    }).pipe(Effect.provide(Virtual.layer())))
+
+  it.effect("a prefetch out of range is refused", () =>
+    Effect.gen(function*() {
+      assert.strictEqual((yield* reason(AmqpChannel.make({ prefetch: 0 })))._tag, "InvalidMessage")
+      yield* AmqpChannel.make({ prefetch: 100 })
+    }).pipe(Effect.provide(AmqpConnection.layer()), Effect.provide(AmqpMemory.layer)))
+})
