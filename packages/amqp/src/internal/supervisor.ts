@@ -280,12 +280,11 @@ export const make = Effect.fnUntraced(function*(
       address: session.address,
       serverProperties: dialled.connection.serverProperties
     }
-    if (phase._tag === "Waiting") {
-      const next = phase.next
-      phase = { _tag: "Live", session }
-      Deferred.doneUnsafe(next, Effect.succeed(session))
-    }
+    const waiting = phase._tag === "Waiting" ? phase.next : undefined
+    if (waiting !== undefined) phase = { _tag: "Live", session }
     yield* setState({ ...connected, role })
+    // Whoever waited for the session finds the state as it is.
+    if (waiting !== undefined) Deferred.doneUnsafe(waiting, Effect.succeed(session))
     yield* Effect.logInfo("AMQP connected", {
       epoch: session.epoch,
       host: session.address.host,
