@@ -8,9 +8,11 @@
  *
  * @see https://www.rabbitmq.com/docs/confirms
  */
+import type { NonEmptyReadonlyArray } from "effect/Array"
 import * as Data from "effect/Data"
 import * as Predicate from "effect/Predicate"
 import type { AmqpError } from "./AmqpError.ts"
+import type { Message } from "./AmqpMessage.ts"
 
 const TypeId = "~effect-amqp/PublishError"
 
@@ -259,3 +261,27 @@ export class PublishError extends Data.TaggedError("PublishError")<{
 
 /** Whether a value is a {@link PublishError}. */
 export const isPublishError = (u: unknown): u is PublishError => Predicate.hasProperty(u, TypeId)
+
+/** One message of a batch or a stream that was not confirmed. */
+export interface BatchFailure {
+  /** Its place in the batch or the stream, from 0. */
+  readonly index: number
+  readonly message: Message
+  readonly error: PublishError
+}
+
+/** A batch of which not all messages were confirmed: which ones, and why. All others were. */
+export class BatchError extends Data.TaggedError("BatchError")<{
+  /** How many were confirmed. */
+  readonly confirmed: number
+  /** The others, in the order of the batch. */
+  readonly failures: NonEmptyReadonlyArray<BatchFailure>
+}> {
+  override get message(): string {
+    const first = this.failures?.[0]
+    return first === undefined
+      ? ""
+      : `${this.failures.length} of ${this.failures.length + this.confirmed} messages were not confirmed; the first, ` +
+        `number ${first.index}: ${first.error.message}`
+  }
+}

@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Arbitrary, Effect, Exit, Fiber, Layer, Result, Schedule, Scope } from "effect"
+import { Arbitrary, Effect, Exit, Fiber, Layer, Metric, Result, Schedule, Scope, Stream, Tracer } from "effect"
 import { AmqpChannel, AmqpConnection, AmqpPublisher, AmqpTopology } from "effect-amqp"
 import type { AmqpMessage, PublishError } from "effect-amqp"
 import { AmqpMemory } from "effect-amqp-memory"
@@ -464,6 +464,212 @@ describe("AmqpPublisher", () => {
         assert.deepInclude(second, { _tag: "PublisherClosed", published: "no" })
         assert.deepStrictEqual(yield* broker.leftovers, [])
       }).pipe(Effect.provide(AmqpMemory.layer)))
+  })
+
+  describe("publishAll", () => {
+    const batch = (count: number, key: (i: number) => string = () => "paid") =>
+      Array.from({ length: count }, (_, i) => paid(i, { routingKey: key(i) }))
+
+    it.effect("succeeds when every message was confirmed, in the order of the batch", () =>
+      Effect.gen(function*() {
+        const broker = yield* AmqpMemory.AmqpMemory
+        const publisher = yield* AmqpPublisher.AmqpPublisher
+        const publishing = yield* begin(publisher.publishAll(batch(500), { inFlight: 50 }))
+        yield* Virtual.settle
+        yield* Fiber.join(publishing)
+        assert.deepStrictEqual(
+          (yield* broker.published).map((record) => Number(Buffer.from(record.body).toString())),
+          Array.from({ length: 500 }, (_, i) => i)
+        )
+      }).pipe(Effect.provide(Virtual.layer())))
+
+    it.effect("fails with which were not confirmed and why, after all the others were", () =>
+      Effect.gen(function*() {
+        const publisher = yield* AmqpPublisher.AmqpPublisher
+        const error = yield* Effect.flip(publisher.publishAll([
+          ...batch(100, (i) => i % 10 === 3 ? "nobody" : "paid"),
+          paid("x", { priority: 999 })
+        ]))
+        assert.strictEqual(error.confirmed, 90)
+        assert.deepStrictEqual(
+          error.failures.map((failure) => failure.index),
+          [3, 13, 23, 33, 43, 53, 63, 73, 83, 93, 100]
+        )
+        assert.strictEqual(error.failures[0].error.reason._tag, "Unroutable")
+        assert.strictEqual(error.failures[10]?.error.reason._tag, "InvalidMessage")
+        assert.match(error.message, /11 of 101/)
+      }).pipe(Effect.provide(Virtual.layer())))
+
+    it.effect("of nothing succeeds", () =>
+      Effect.flatMap(AmqpPublisher.AmqpPublisher, (publisher) => publisher.publishAll([])).pipe(
+        Effect.provide(Virtual.layer())
+      ))
+
+    it.effect("each message has a deadline of its own, which one timer watches", () =>
+      Effect.gen(function*() {
+        const broker = yield* AmqpMemory.AmqpMemory
+        const publisher = yield* AmqpPublisher.AmqpPublisher
+        yield* broker.withholdConfirms
+        const publishing = yield* begin(Effect.flip(publisher.publishAll(batch(4), { inFlight: 2 })))
+        yield* TestClock.adjust("4999 millis")
+        assert.isUndefined(publishing.pollUnsafe())
+        yield* TestClock.adjust("1 millis")
+        yield* broker.releaseConfirms
+        yield* Virtual.settle
+        const error = yield* Fiber.join(publishing)
+        assert.strictEqual(error.confirmed, 2)
+        assert.deepStrictEqual(error.failures.map(({ index }) => index), [0, 1])
+        assert.deepInclude(error.failures[0].error.reason, { _tag: "ConfirmTimeout", published: "unknown" })
+      }).pipe(Effect.provide(Virtual.layer())))
+
+    it.effect("interrupted, sends nothing more and leaves nothing", () =>
+      Effect.gen(function*() {
+        const broker = yield* AmqpMemory.AmqpMemory
+        const publisher = yield* AmqpPublisher.AmqpPublisher
+        yield* broker.withholdConfirms
+        const publishing = yield* begin(publisher.publishAll(batch(100), { inFlight: 10 }))
+        yield* Fiber.interrupt(publishing)
+        yield* broker.releaseConfirms
+        yield* Virtual.settle
+        assert.deepStrictEqual(yield* publisher.counts, { waiting: 0, inFlight: 0, inFlightBytes: 0 })
+        assert.strictEqual((yield* broker.published).length, 10)
+      }).pipe(Effect.provide(Virtual.layer())))
+  })
+
+  describe("sink", () => {
+    const rows = (count: number) => Stream.map(Stream.range(0, count - 1), (i) => paid(i))
+
+    it.effect("publishes a stream, and gives the number of confirmed messages", () =>
+      Effect.gen(function*() {
+        const publisher = yield* AmqpPublisher.AmqpPublisher
+        const running = yield* begin(Stream.run(rows(1000), publisher.sink({ inFlight: 100 })))
+        yield* Virtual.settle
+        assert.strictEqual(yield* Fiber.join(running), 1000)
+        assert.strictEqual(yield* depth(), 1000)
+      }).pipe(Effect.provide(Virtual.layer())))
+
+    it.effect("pulls the stream no further than its window", () =>
+      Effect.gen(function*() {
+        const broker = yield* AmqpMemory.AmqpMemory
+        const publisher = yield* AmqpPublisher.AmqpPublisher
+        let pulled = 0
+        yield* broker.withholdConfirms
+        const running = yield* begin(
+          Stream.fromEffectRepeat(Effect.sync(() => paid(pulled++))).pipe(
+            Stream.take(100),
+            Stream.run(publisher.sink({ inFlight: 10 }))
+          )
+        )
+        yield* Virtual.settle
+        assert.isAtMost(pulled, 12)
+        yield* broker.releaseConfirms
+        yield* Virtual.settle
+        assert.strictEqual(yield* Fiber.join(running), 100)
+      }).pipe(Effect.provide(Virtual.layer())))
+
+    it.effect("ends with the failure of a message", () =>
+      Effect.gen(function*() {
+        const publisher = yield* AmqpPublisher.AmqpPublisher
+        const error = yield* Effect.flip(
+          Stream.make(paid(1), paid(2, { routingKey: "nobody" }), paid(3)).pipe(Stream.run(publisher.sink()))
+        )
+        assert.strictEqual(error.reason._tag, "Unroutable")
+      }).pipe(Effect.provide(Virtual.layer())))
+
+    it.effect("goes on when failures are handed to somebody", () =>
+      Effect.gen(function*() {
+        const publisher = yield* AmqpPublisher.AmqpPublisher
+        const failures: Array<number> = []
+        const confirmed = yield* Stream.range(0, 9).pipe(
+          Stream.map((i) => paid(i, { routingKey: i % 5 === 0 ? "nobody" : "paid" })),
+          Stream.run(publisher.sink({
+            inFlight: 3,
+            onFailure: (failure) => Effect.sync(() => failures.push(failure.index))
+          }))
+        )
+        assert.strictEqual(confirmed, 8)
+        assert.deepStrictEqual(failures.sort(), [0, 5])
+      }).pipe(Effect.provide(Virtual.layer())))
+
+    it.effect("an outage delays a stream and loses none of it", () =>
+      Effect.gen(function*() {
+        const broker = yield* AmqpMemory.AmqpMemory
+        const publisher = yield* AmqpPublisher.AmqpPublisher
+        yield* TestClock.adjust("10 seconds")
+        yield* broker.withholdConfirms
+        const running = yield* begin(Stream.run(rows(300), publisher.sink({ inFlight: 50 })))
+        yield* broker.refuseConnects(2)
+        yield* broker.cutConnections
+        yield* broker.releaseConfirms
+        yield* Virtual.settle
+        yield* TestClock.adjust("3 seconds")
+        yield* Virtual.settle
+        assert.strictEqual(yield* Fiber.join(running), 300)
+        const found = new Set((yield* broker.published).map((record) => Buffer.from(record.body).toString()))
+        assert.strictEqual(found.size, 300)
+      }).pipe(Effect.provide(Virtual.layer())))
+  })
+
+  describe("observability", () => {
+    it.effect("counts what was confirmed, failed, returned, nacked and republished, and how long confirms took", () =>
+      Effect.gen(function*() {
+        const broker = yield* AmqpMemory.AmqpMemory
+        const value = (id: string) =>
+          Effect.map(Metric.snapshot, (metrics) => {
+            const metric = metrics.find((metric) => metric.id === id)
+            return metric === undefined
+              ? undefined
+              : "count" in metric.state
+              ? Number(metric.state.count)
+              : metric.state
+          })
+        yield* publish(paid(1))
+        yield* reason(publish(paid(2, { routingKey: "nobody" })))
+        yield* broker.nackConfirms(1)
+        const third = yield* begin(publish(paid(3)))
+        yield* TestClock.adjust("1 second")
+        yield* Fiber.join(third)
+        yield* Virtual.settle
+        assert.strictEqual(yield* value("amqp_publisher_confirmed"), 2)
+        assert.strictEqual(yield* value("amqp_publisher_failed"), 1)
+        assert.strictEqual(yield* value("amqp_publisher_returned"), 1)
+        assert.strictEqual(yield* value("amqp_publisher_nacked"), 1)
+        assert.strictEqual(yield* value("amqp_publisher_republished"), 1)
+        assert.strictEqual(yield* value("amqp_publisher_confirm_latency"), 2)
+      }).pipe(
+        Effect.provide(Virtual.layer()),
+        Effect.provideService(Metric.MetricRegistry, new Map())
+      ))
+
+    it.effect("with tracing: true each message carries its producer span, which ends with the outcome", () =>
+      Effect.gen(function*() {
+        const channel = yield* AmqpChannel.AmqpChannel
+        const publisher = yield* AmqpPublisher.AmqpPublisher
+        const spans: Array<Tracer.Span> = []
+        const tracer = Tracer.make({
+          span(options) {
+            const span = new Tracer.NativeSpan(options)
+            spans.push(span)
+            return span
+          }
+        })
+        yield* Effect.gen(function*() {
+          yield* publisher.publish(paid(1))
+          yield* publisher.publishAll([paid(2)])
+          yield* reason(publisher.publish(paid(3, { routingKey: "nobody" })))
+        }).pipe(Effect.withTracer(tracer))
+        assert.deepStrictEqual(spans.map((span) => span.name), ["publish orders", "publish orders", "publish orders"])
+        assert.deepStrictEqual(spans.map((span) => span.kind), ["producer", "producer", "producer"])
+        assert.strictEqual(spans[0]!.attributes.get("messaging.system"), "rabbitmq")
+        assert.deepStrictEqual(
+          spans.map((span) => span.status._tag === "Ended" ? Exit.isSuccess(span.status.exit) : "open"),
+          [true, true, false]
+        )
+        for (const span of spans.slice(0, 2)) {
+          const delivery = yield* Effect.fromOption(yield* channel.get(Virtual.invoices))
+          assert.strictEqual(delivery.headers["traceparent"], `00-${span.traceId}-${span.spanId}-01`)
+        }
+      }).pipe(Effect.provide(Virtual.layer({ publisher: { tracing: true } }))))
   })
 
   describe("properties", () => {

@@ -8,6 +8,7 @@
 import type { DriverChannel, DriverReturn } from "../AmqpDriver.ts"
 import type { AmqpError } from "../AmqpError.ts"
 import { isAmqpError } from "../AmqpError.ts"
+import type { Message } from "../AmqpMessage.ts"
 import type { PublishErrorReason, WaitingFor } from "../PublishError.ts"
 import * as PublishError from "../PublishError.ts"
 import type { Encoded } from "./encodeMessage.ts"
@@ -20,8 +21,14 @@ export type Outcome = PublishErrorReason | undefined
 /** One message on its way. */
 export interface Entry {
   readonly encoded: Encoded
-  readonly onSettled: (outcome: Outcome) => void
+  /** Told once, by `#settle` only. */
+  readonly onSettled: (entry: Entry, outcome: Outcome) => void
+  /** The message as the application gave it, and its place among its owner's messages. */
+  readonly message: Message
+  readonly position: number
   state: "Waiting" | "InFlight" | "Resting" | "Settled"
+  /** When it was written last. */
+  writtenAt: number
   /** How often it was written; more than 0 and not confirmed means that the broker may have it. */
   written: number
   /** Its owner waits no more, and the broker's answer is still to come. */
@@ -43,7 +50,9 @@ export interface QueueOptions {
 
 /** What the queue tells its owner, for metrics and for what takes time. */
 export interface QueueEvents {
-  readonly onConfirmed: () => void
+  /** The milliseconds from its last write to its confirm. */
+  readonly onConfirmed: (latency: number) => void
+  readonly onFailed: () => void
   readonly onReturned: () => void
   readonly onNacked: () => void
   readonly onRepublished: () => void
@@ -125,6 +134,7 @@ const sizeInText = /message size (\d+) .*?max(?:imum)? size (\d+)/s
 export class PublishQueue {
   readonly #options: QueueOptions
   readonly #events: QueueEvents
+  readonly #now: () => number
   #waiting: Array<Entry> = []
   #waitingHead = 0
   /** Settled entries that still stand in `#waiting`. */
@@ -140,29 +150,42 @@ export class PublishQueue {
   #recycling = false
   #over: AmqpError | "closed" | undefined
 
-  constructor(options: QueueOptions, events: QueueEvents) {
+  constructor(options: QueueOptions, events: QueueEvents, now: () => number) {
     this.#options = options
     this.#events = events
+    this.#now = now
+  }
+
+  get #waitingCount(): number {
+    return this.#waiting.length - this.#waitingHead - this.#waitingDead + this.#resting.size
   }
 
   counts(): QueueCounts {
     return {
-      waiting: this.#waiting.length - this.#waitingHead - this.#waitingDead + this.#resting.size,
+      waiting: this.#waitingCount,
       inFlight: this.#inFlight,
       inFlightBytes: this.#inFlightBytes
     }
   }
 
   get isIdle(): boolean {
-    return this.#inFlight === this.#abandoned && this.counts().waiting === 0
+    return this.#inFlight === this.#abandoned && this.#waitingCount === 0
   }
 
   /** Take a message; its outcome comes later, or within this call if it cannot be sent. */
-  submit(encoded: Encoded, onSettled: (outcome: Outcome) => void): Entry {
+  submit(
+    encoded: Encoded,
+    onSettled: (entry: Entry, outcome: Outcome) => void,
+    position: number,
+    message: Message
+  ): Entry {
     const entry: Entry = {
       encoded,
       onSettled,
+      message,
+      position,
       state: "Waiting",
+      writtenAt: 0,
       written: 0,
       abandoned: false,
       nacks: 0,
@@ -175,8 +198,9 @@ export class PublishQueue {
     }
     this.#waiting.push(entry)
     this.pump()
-    const waiting = this.counts().waiting
-    if (entry.state === "Waiting" && waiting > this.#options.maxWaiting) this.#overflow(entry, waiting - 1)
+    if (entry.state === "Waiting" && this.#waitingCount > this.#options.maxWaiting) {
+      this.#overflow(entry, this.#waitingCount - 1)
+    }
     return entry
   }
 
@@ -201,6 +225,22 @@ export class PublishQueue {
       this.#withdraw(entry)
     }
     this.#tellIdle()
+  }
+
+  /** The owner of some messages waits no more. */
+  abandonAll(isOwned: (entry: Entry) => boolean): void {
+    const all = [...this.#waiting.slice(this.#waitingHead), ...this.#resting, ...this.#window.open()]
+    for (const entry of all) {
+      if (isOwned(entry)) this.abandon(entry)
+    }
+  }
+
+  /** The deadline of a message has come. */
+  expire(entry: Entry, millis: number): void {
+    if (entry.state === "Settled" || entry.abandoned) return
+    const waitingFor = this.waitingFor(entry)
+    this.abandon(entry)
+    this.#settle(entry, new PublishError.ConfirmTimeout({ published: published(entry), millis, waitingFor }))
   }
 
   /** What a message waits for. */
@@ -330,6 +370,7 @@ export class PublishQueue {
     this.#waitingHead++
     if (entry.written > 0) this.#events.onRepublished()
     entry.written++
+    entry.writtenAt = this.#now()
     entry.state = "InFlight"
     entry.returned = undefined
     this.#window.add(entry)
@@ -366,7 +407,7 @@ export class PublishQueue {
     } else if (entry.returned !== undefined) {
       this.#settle(entry, unroutable(entry, entry.returned))
     } else {
-      this.#events.onConfirmed()
+      this.#events.onConfirmed(this.#now() - entry.writtenAt)
       this.#settle(entry, undefined)
     }
   }
@@ -451,8 +492,10 @@ export class PublishQueue {
   }
 
   #settle(entry: Entry, outcome: Outcome): void {
-    entry.state = "Settled"
-    entry.onSettled(outcome)
+    // What was abandoned in flight keeps its place until the broker has answered for its tag.
+    if (!entry.abandoned) entry.state = "Settled"
+    if (outcome !== undefined) this.#events.onFailed()
+    entry.onSettled(entry, outcome)
   }
 
   #tellIdle(): void {
