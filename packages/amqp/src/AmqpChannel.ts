@@ -251,7 +251,9 @@ export const make = Effect.fnUntraced(function*(
             known.add(name)
             return Effect.map(
               channel.get(name, { noAck: options?.noAck === true }),
-              Option.map((delivery) => new Delivery(delivery, epoch, options?.noAck === true ? undefined : deliveries))
+              Option.map((delivery) =>
+                new Delivery(delivery, epoch, options?.noAck === true ? undefined : deliveries, name)
+              )
             )
           }))
         ))

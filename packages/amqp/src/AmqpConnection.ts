@@ -89,15 +89,39 @@ export interface Closed extends InRole {
 /** The state of one session. */
 export type State = Idle | Connecting | Connected | Blocked | Reconnecting | Failed | Closed
 
-/** The states of both sessions; the second is `Idle` until publishing and consuming are both asked for. */
+/** A consumer gets what comes into its queue. */
+export interface Attached {
+  readonly _tag: "Attached"
+  readonly queue: string
+  readonly since: Date
+  /** The session that it consumes on. */
+  readonly epoch: number
+}
+
+/** A consumer gets nothing: not yet, or not any more for `cause`. It comes back by itself unless it `ended`. */
+export interface Detached {
+  readonly _tag: "Detached"
+  readonly queue: string
+  readonly since: Date
+  readonly cause: AmqpError | undefined
+  readonly ended: boolean
+}
+
+/** Whether a consumer gets what comes into its queue, since when, and if not, why. */
+export type ConsumerHealth = Attached | Detached
+
+/** The connection and what hangs on it, at one moment. */
 export interface Health {
+  /** The second session is `Idle` until publishing and consuming are both asked for. */
   readonly sessions: readonly [State, State]
+  /** Every consumer of the connection: sessions that are connected say nothing of whether anybody consumes. */
+  readonly consumers: ReadonlyArray<ConsumerHealth>
 }
 
 /** A connection that recovers by itself. */
 export interface AmqpConnection {
   readonly [TypeId]: typeof TypeId
-  /** The states of the sessions now. */
+  /** The states of the sessions and of the consumers now. */
   readonly health: Effect.Effect<Health>
   /** The state of the first session now: all there is to know unless the program both publishes and consumes. */
   readonly state: Effect.Effect<State>
@@ -133,6 +157,12 @@ export interface AmqpConnection {
     operation: string,
     use: (session: Session) => Effect.Effect<A, AmqpError>
   ) => Effect.Effect<A, AmqpError>
+  /**
+   * Let a consumer be seen in the health until the scope ends.
+   *
+   * @internal
+   */
+  readonly watchConsumer: (health: () => ConsumerHealth) => Effect.Effect<void, never, Scope.Scope>
 }
 
 /** The service of a connection that recovers by itself. */
@@ -326,6 +356,13 @@ export const make = Effect.fnUntraced(function*(
         use
       ))
 
+  const consumers = new Set<() => ConsumerHealth>()
+  const watchConsumer: AmqpConnection["watchConsumer"] = (health) =>
+    Effect.acquireRelease(
+      Effect.sync(() => void consumers.add(health)),
+      () => Effect.sync(() => consumers.delete(health))
+    )
+
   const states = Effect.sync((): Health["sessions"] => [
     SubscriptionRef.getUnsafe(first.state),
     SubscriptionRef.getUnsafe(second.state)
@@ -342,7 +379,7 @@ export const make = Effect.fnUntraced(function*(
 
   return AmqpConnection.of({
     [TypeId]: TypeId,
-    health: Effect.map(states, (sessions) => ({ sessions })),
+    health: Effect.map(states, (sessions) => ({ sessions, consumers: Array.from(consumers, (health) => health()) })),
     state: Effect.map(states, ([state]) => state),
     changes,
     finished: changes.pipe(
@@ -353,7 +390,8 @@ export const make = Effect.fnUntraced(function*(
       )
     ),
     register,
-    withSession
+    withSession,
+    watchConsumer
   })
 })
 

@@ -188,7 +188,7 @@ export class TopologyMismatch extends Data.TaggedClass("TopologyMismatch")<{
   }
 }
 
-/** The user has no permission, or the name is reserved, or the object is exclusive to another (403). */
+/** The user has no permission, or the name is reserved (403). */
 export class AccessRefused extends Data.TaggedClass("AccessRefused")<{
   readonly replyText: string
 }> {
@@ -218,7 +218,10 @@ export class NotFound extends Data.TaggedClass("NotFound")<{
   }
 }
 
-/** The queue is exclusive to another connection (405); for our own after a half-open drop it heals by itself. */
+/**
+ * The queue is exclusive to another connection (405), or another consumer has it for itself (403). If that was our own
+ * before a half-open drop, it heals when the broker notices that the old connection is dead, two heartbeats later.
+ */
 export class ResourceLocked extends Data.TaggedClass("ResourceLocked")<{
   readonly replyText: string
 }> {
@@ -226,7 +229,19 @@ export class ResourceLocked extends Data.TaggedClass("ResourceLocked")<{
     return true
   }
   get message(): string {
-    return `the resource is locked (${this.replyText}): another connection declared it as exclusive`
+    return `the resource is locked (${this.replyText}): another connection has it for itself`
+  }
+}
+
+/** The broker cancelled the consumer: its queue was deleted, or the node that holds it went down. */
+export class ConsumerCancelled extends Data.TaggedClass("ConsumerCancelled")<{
+  readonly queue: string
+}> {
+  get isRetryable(): boolean {
+    return true
+  }
+  get message(): string {
+    return `the broker cancelled the consumer of "${this.queue}": the queue was deleted, or its node is down`
   }
 }
 
@@ -331,6 +346,7 @@ export type AmqpErrorReason =
   | AccessRefused
   | NotFound
   | ResourceLocked
+  | ConsumerCancelled
   | OperationRefused
   | OperationTimeout
   | ChannelLimit
@@ -392,6 +408,7 @@ export const fromReplyCode = (reply: ReplyCode): AmqpError =>
 
 const inequivalent =
   /inequivalent arg '([^']*)' for (exchange|queue) '(.*?)' in vhost '.*?': received (.*) but current is (.*)$/s
+const exclusivelyConsumed = /in exclusive use$/
 const missing = /no (exchange|queue) '(.*?)' in vhost/s
 const nodeDown =
   /home node .* of durable queue '(.*?)' in vhost|queue '(.*?)' in vhost '.*?' (?:process is stopped|due to timeout)/s
@@ -401,7 +418,7 @@ const reasonOfReplyCode = (reply: ReplyCode): AmqpErrorReason => {
   if (reply.scope === "connection") return new ConnectionLost({ replyCode, replyText })
   switch (replyCode) {
     case 403:
-      return new AccessRefused({ replyText })
+      return exclusivelyConsumed.test(replyText) ? new ResourceLocked({ replyText }) : new AccessRefused({ replyText })
     case 404: {
       const down = nodeDown.exec(replyText)
       if (down !== null) {

@@ -6,6 +6,7 @@ import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import type { DriverDelivery, WireProperties } from "./AmqpDriver.ts"
+import * as Attempts from "./internal/attempts.ts"
 import type { DeliveryChannel } from "./internal/deliveryChannel.ts"
 
 /**
@@ -95,8 +96,11 @@ export class Delivery {
   /** Counts the sessions of the connection: a delivery of an earlier one cannot be acknowledged any more. */
   readonly epoch: number
   readonly deliveryTag: number
+  /** The queue it came from; for a server-named queue the label that it has in the topology. */
+  readonly queue: string
   /** Whether it may have been delivered before; not that anyone saw it. */
   readonly redelivered: boolean
+  /** Where it was first published to; `AmqpConsumer.retry` keeps it, as it keeps the routing key. */
   readonly exchange: string
   readonly routingKey: string
   readonly properties: WireProperties
@@ -105,15 +109,28 @@ export class Delivery {
   #settled = false
 
   /** @internal */
-  constructor(from: DriverDelivery, epoch: number, channel: DeliveryChannel | undefined) {
+  constructor(from: DriverDelivery, epoch: number, channel: DeliveryChannel | undefined, queue: string) {
+    const headers = from.properties.headers
     this.epoch = epoch
     this.deliveryTag = from.deliveryTag
+    this.queue = queue
     this.redelivered = from.redelivered
     this.exchange = from.exchange
     this.routingKey = from.routingKey
     this.properties = from.properties
     this.body = from.body
     this.#channel = channel
+    // A delayed message comes back through the default exchange.
+    if (headers !== undefined && from.exchange === "") {
+      const exchange = headers[Attempts.exchangeHeader]
+      const routingKey = headers[Attempts.routingKeyHeader]
+      if (typeof exchange === "string" && typeof routingKey === "string") {
+        this.exchange = exchange
+        this.routingKey = routingKey
+        const userId = headers[Attempts.userIdHeader]
+        if (typeof userId === "string") this.properties = { ...from.properties, userId }
+      }
+    }
   }
 
   get messageId(): string | undefined {
@@ -122,6 +139,26 @@ export class Delivery {
 
   get headers(): Headers {
     return this.properties.headers ?? {}
+  }
+
+  /**
+   * Which attempt at the message this is, counted from 1, as far as its headers tell:
+   *
+   * - `x-retry-attempt` if `AmqpConsumer.retry` delayed it; otherwise one more than `x-death` says that this queue
+   *   rejected it, where expiry in a queue does not count;
+   * - and to that `x-delivery-count`, by which quorum queues count how often they delivered it before;
+   * - at least 2 if it is `redelivered`: a classic queue says no more than that.
+   *
+   * @see https://www.rabbitmq.com/docs/dlx
+   * @see https://www.rabbitmq.com/docs/quorum-queues#poison-message-handling
+   */
+  get attempts(): number {
+    return Attempts.attempts(this.properties.headers, this.queue, this.redelivered)
+  }
+
+  /** Whether the channel that it came by is gone: then it will come again, and acknowledging it writes nothing. */
+  get isStale(): boolean {
+    return this.#channel !== undefined && !this.#channel.isOpen
   }
 
   /** The body as UTF-8 text; fails with {@link DecodeError} if it is not. */
@@ -157,29 +194,41 @@ export class Delivery {
    * put it back already; then it will come again.
    */
   ack(options?: { readonly multiple?: boolean | undefined }): Effect.Effect<boolean> {
-    return this.#once((channel) => channel.ack(this.deliveryTag, options?.multiple === true))
+    return Effect.sync(() => this.ackUnsafe(options?.multiple === true))
   }
 
   /** Refuse the message: back into the queue (`requeue`), or to the dead letter exchange, the default. As {@link ack}. */
   nack(
     options?: { readonly requeue?: boolean | undefined; readonly multiple?: boolean | undefined }
   ): Effect.Effect<boolean> {
-    return this.#once((channel) =>
-      channel.nack(this.deliveryTag, options?.multiple === true, options?.requeue === true)
-    )
+    return Effect.sync(() => this.nackUnsafe(options?.multiple === true, options?.requeue === true))
   }
 
   /** `basic.reject`: as {@link nack} for one message, in plain AMQP 0-9-1. */
   reject(options?: { readonly requeue?: boolean | undefined }): Effect.Effect<boolean> {
-    return this.#once((channel) => channel.reject(this.deliveryTag, options?.requeue === true))
+    return Effect.sync(() => this.#take()?.reject(this.deliveryTag, options?.requeue === true) === true)
   }
 
-  #once(write: (channel: DeliveryChannel) => boolean): Effect.Effect<boolean> {
-    return Effect.sync(() => {
-      // Without a channel the broker expects no acknowledgement, and would close the channel at one.
-      if (this.#settled || this.#channel === undefined) return false
-      this.#settled = true
-      return write(this.#channel)
-    })
+  /** @internal */
+  ackUnsafe(multiple: boolean): boolean {
+    return this.#take()?.ack(this.deliveryTag, multiple) === true
+  }
+
+  /** @internal */
+  ackSoonUnsafe(): boolean {
+    return this.#take()?.ackSoon(this.deliveryTag) === true
+  }
+
+  /** @internal */
+  nackUnsafe(multiple: boolean, requeue: boolean): boolean {
+    return this.#take()?.nack(this.deliveryTag, multiple, requeue) === true
+  }
+
+  /** The channel to settle it on, for the first who asks. */
+  #take(): DeliveryChannel | undefined {
+    // Without a channel the broker expects no acknowledgement, and would close the channel at one.
+    if (this.#settled || this.#channel === undefined) return undefined
+    this.#settled = true
+    return this.#channel
   }
 }

@@ -36,6 +36,7 @@ import * as ProducerSpan from "./internal/producerSpan.ts"
 import { PublisherMetrics } from "./internal/publisherMetrics.ts"
 import type { Entry, Outcome } from "./internal/publishQueue.ts"
 import { PublishQueue } from "./internal/publishQueue.ts"
+import * as ScheduleDelays from "./internal/scheduleDelays.ts"
 import type { BatchError, BatchFailure } from "./PublishError.ts"
 import * as PublishErrors from "./PublishError.ts"
 import { PublishError } from "./PublishError.ts"
@@ -188,7 +189,7 @@ export const make = Effect.fnUntraced(function*(
       metrics.flush(queue.counts())
     })
   }
-  const nackSteps = new WeakMap<Entry, (now: number) => Effect.Effect<Duration.Duration | undefined>>()
+  const nackSteps = new WeakMap<Entry, ScheduleDelays.NextDelay<unknown>>()
   let recycle = Deferred.makeUnsafe<void>()
   let drained = Deferred.makeUnsafe<void>()
 
@@ -196,15 +197,10 @@ export const make = Effect.fnUntraced(function*(
     Effect.gen(function*() {
       let step = nackSteps.get(entry)
       if (step === undefined) {
-        const schedule = yield* Schedule.toStep(retryNacked)
-        step = (now) =>
-          schedule(now, undefined).pipe(
-            Effect.map(([, delay]): Duration.Duration | undefined => delay),
-            Pull.catchDone(() => Effect.succeed(undefined))
-          )
+        step = yield* ScheduleDelays.start(retryNacked)
         nackSteps.set(entry, step)
       }
-      const delay = yield* step(clock.currentTimeMillisUnsafe())
+      const delay = yield* step(clock.currentTimeMillisUnsafe(), undefined)
       if (delay === undefined) return queue.giveUp(entry)
       yield* Effect.sleep(delay)
       queue.resume(entry)

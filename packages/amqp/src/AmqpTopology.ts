@@ -18,6 +18,7 @@ import type { Arguments } from "./AmqpDriver.ts"
 import { noChannelEvents } from "./AmqpDriver.ts"
 import { AmqpError, InvalidConfiguration } from "./AmqpError.ts"
 import { checkName, Refused, tableSize } from "./internal/encodeMessage.ts"
+import { nameOn } from "./internal/queueName.ts"
 import type { Session } from "./internal/session.ts"
 
 /** An exchange as it is to be declared. */
@@ -41,20 +42,33 @@ export interface Queue {
   readonly arguments: Arguments
 }
 
+/**
+ * A queue whose name the broker chooses: exclusive to the connection that consumes, and gone with it. Each session
+ * declares it anew; its bindings and its consumers follow its new name.
+ */
+export interface ServerNamedQueue {
+  readonly _tag: "ServerNamedQueue"
+  /** What this program calls it, unlike any other server-named queue of its connection. */
+  readonly label: string
+  readonly arguments: Arguments
+}
+
 /** A binding: messages that reach `source` with a fitting key go to `destination`. */
 export interface Binding {
   readonly _tag: "Binding"
   readonly source: string
+  /** A name; the label of a server-named queue. */
   readonly destination: string
-  readonly destinationType: "queue" | "exchange"
+  readonly destinationType: "queue" | "exchange" | "serverNamedQueue"
   readonly routingKey: string
   readonly arguments: Arguments
 }
 
-/** Exchanges, queues and bindings, declared in this order. */
+/** Exchanges, queues, server-named queues and bindings, declared in this order. */
 export interface Topology {
   readonly exchanges: ReadonlyArray<Exchange>
   readonly queues: ReadonlyArray<Queue>
+  readonly serverNamedQueues: ReadonlyArray<ServerNamedQueue>
   readonly bindings: ReadonlyArray<Binding>
 }
 
@@ -167,6 +181,29 @@ export const queue = (name: string, options: QueueOptions = {}): Queue => ({
 })
 
 /**
+ * A queue that the broker names, for what only this process wants, such as its copy of what a fanout exchange sends.
+ * Bind it and consume from it like any other; messages in it are lost with the session.
+ *
+ * @see https://www.rabbitmq.com/docs/queues#server-named-queues
+ * @example
+ * ```ts
+ * const news = AmqpTopology.serverNamedQueue("news")
+ * const topology = AmqpTopology.make(events, news, AmqpTopology.bind(news, events))
+ * ```
+ */
+export const serverNamedQueue = (
+  label: string,
+  options: Pick<
+    QueueOptions,
+    "messageTtl" | "maxLength" | "maxLengthBytes" | "overflow" | "deadLetterExchange" | "arguments"
+  > = {}
+): ServerNamedQueue => ({
+  _tag: "ServerNamedQueue",
+  label,
+  arguments: queue("", options).arguments
+})
+
+/**
  * A binding of a queue, or of an exchange, to an exchange. The routing key is a pattern on a topic exchange, and is not
  * read by fanout and headers exchanges; the latter match `arguments`.
  *
@@ -176,15 +213,19 @@ export const queue = (name: string, options: QueueOptions = {}): Queue => ({
  * ```
  */
 export const bind = (
-  destination: Queue | Exchange,
+  destination: Queue | ServerNamedQueue | Exchange,
   source: Exchange,
   routingKey: string = "",
   options: { readonly arguments?: Arguments | undefined } = {}
 ): Binding => ({
   _tag: "Binding",
   source: source.name,
-  destination: destination.name,
-  destinationType: destination._tag === "Queue" ? "queue" : "exchange",
+  destination: destination._tag === "ServerNamedQueue" ? destination.label : destination.name,
+  destinationType: destination._tag === "Queue"
+    ? "queue"
+    : destination._tag === "Exchange"
+    ? "exchange"
+    : "serverNamedQueue",
   routingKey,
   arguments: defined({ ...options.arguments })
 })
@@ -197,20 +238,25 @@ export const bind = (
  * const topology = AmqpTopology.make(orders, invoices, AmqpTopology.bind(invoices, orders, "order.*.paid"))
  * ```
  */
-export const make = (...parts: ReadonlyArray<Exchange | Queue | Binding | Topology>): Topology => {
+export const make = (
+  ...parts: ReadonlyArray<Exchange | Queue | ServerNamedQueue | Binding | Topology>
+): Topology => {
   const exchanges: Array<Exchange> = []
   const queues: Array<Queue> = []
+  const serverNamedQueues: Array<ServerNamedQueue> = []
   const bindings: Array<Binding> = []
   for (const part of parts) {
     if (!("_tag" in part)) {
       exchanges.push(...part.exchanges)
       queues.push(...part.queues)
+      serverNamedQueues.push(...part.serverNamedQueues)
       bindings.push(...part.bindings)
     } else if (part._tag === "Exchange") exchanges.push(part)
     else if (part._tag === "Queue") queues.push(part)
+    else if (part._tag === "ServerNamedQueue") serverNamedQueues.push(part)
     else bindings.push(part)
   }
-  return { exchanges, queues, bindings }
+  return { exchanges, queues, serverNamedQueues, bindings }
 }
 
 const checkArguments = (what: string, table: Arguments): string | undefined => {
@@ -238,7 +284,19 @@ const check = (topology: Topology): string | undefined => {
       seen.set(key, properties)
     }
   }
+  const labels = new Map<string, ServerNamedQueue>()
+  for (const queue of topology.serverNamedQueues) {
+    const what = `server-named queue "${queue.label}"`
+    if (queue.label === "") return "a server-named queue has an empty label"
+    if ((labels.get(queue.label) ?? queue) !== queue) return `${what} is in it twice`
+    labels.set(queue.label, queue)
+    const problem = checkArguments(what, queue.arguments)
+    if (problem !== undefined) return problem
+  }
   for (const binding of topology.bindings) {
+    if (binding.destinationType === "serverNamedQueue" && !labels.has(binding.destination)) {
+      return `the server-named queue "${binding.destination}" is bound, and is not in it`
+    }
     const refused = checkName("routingKey", binding.routingKey)
     const what = `binding of "${binding.destination}" to "${binding.source}"`
     if (refused !== undefined) return `${what}: its routing key ${refused.detail}`
@@ -260,20 +318,29 @@ const declareOn = (session: Session, topology: Topology): Effect.Effect<void, Am
     for (const { _tag, name, ...properties } of topology.queues) {
       yield* session.bounded(`declareQueue ${name}`, channel.declareQueue({ queue: name, ...properties }))
     }
+    for (const { arguments: args, label } of topology.serverNamedQueues) {
+      if (session.queueNames.has(label)) continue
+      const declared = yield* session.bounded(
+        `declareQueue ${label}`,
+        channel.declareQueue({ queue: "", durable: false, exclusive: true, autoDelete: false, arguments: args })
+      )
+      session.queueNames.set(label, declared.queue)
+    }
     for (const binding of topology.bindings) {
       const { destination, destinationType, source, ...rest } = binding
       yield* session.bounded(
         `bind ${destination} to ${source}`,
-        destinationType === "queue"
-          ? channel.bindQueue({ queue: destination, exchange: source, ...rest })
-          : channel.bindExchange({ destination, source, ...rest })
+        destinationType === "exchange"
+          ? channel.bindExchange({ destination, source, ...rest })
+          : channel.bindQueue({ queue: session.queueNames.get(destination) ?? destination, exchange: source, ...rest })
       )
     }
   }))
 
 /**
  * Declare a topology now and on every session until the scope ends, before any publisher or consumer that is made after
- * it starts. Exclusive queues, which belong to one connection, are declared on the session that consumes.
+ * it starts. Exclusive and server-named queues, which belong to one connection, are declared on the session that
+ * consumes.
  *
  * Fails with `TopologyMismatch`, `AccessRefused`, `NotFound` (a binding to something that is not there),
  * `OperationRefused`, or `InvalidConfiguration` before anything is sent.
@@ -290,20 +357,36 @@ export const declare = Effect.fnUntraced(function*(
     })
   }
   const exclusive = new Set(topology.queues.filter((queue) => queue.exclusive).map((queue) => queue.name))
-  const isExclusive = (binding: Binding) => binding.destinationType === "queue" && exclusive.has(binding.destination)
+  const isExclusive = (binding: Binding) =>
+    binding.destinationType === "serverNamedQueue" ||
+    (binding.destinationType === "queue" && exclusive.has(binding.destination))
   const shared: Topology = {
     exchanges: topology.exchanges,
     queues: topology.queues.filter((queue) => !queue.exclusive),
+    serverNamedQueues: [],
     bindings: topology.bindings.filter((binding) => !isExclusive(binding))
   }
   const own: Topology = {
     exchanges: [],
     queues: topology.queues.filter((queue) => queue.exclusive),
+    serverNamedQueues: topology.serverNamedQueues,
     bindings: topology.bindings.filter(isExclusive)
   }
   yield* connection.register(undefined, (session) => declareOn(session, shared))
-  if (own.queues.length > 0) yield* connection.register("consume", (session) => declareOn(session, own))
+  if (own.queues.length + own.serverNamedQueues.length > 0) {
+    yield* connection.register("consume", (session) => declareOn(session, own))
+  }
 })
+
+/**
+ * The name that the broker chose for a server-named queue on the present session, for a `replyTo` for example. Fails
+ * with `NotFound` if no topology of the connection declares it.
+ */
+export const currentName = (queue: ServerNamedQueue): Effect.Effect<string, AmqpError, AmqpConnection> =>
+  Effect.flatMap(
+    AmqpConnection,
+    (connection) => connection.withSession("consume", `currentName ${queue.label}`, (session) => nameOn(session, queue))
+  )
 
 /**
  * A layer that declares a topology, see {@link declare}. Provide it to publishers and consumers, so that it is there

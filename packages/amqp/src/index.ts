@@ -3,6 +3,7 @@
  */
 export * as AmqpChannel from "./AmqpChannel.ts"
 export * as AmqpConnection from "./AmqpConnection.ts"
+export * as AmqpConsumer from "./AmqpConsumer.ts"
 export * as AmqpDriver from "./AmqpDriver.ts"
 export * as AmqpError from "./AmqpError.ts"
 export * as AmqplibDriver from "./AmqplibDriver.ts"

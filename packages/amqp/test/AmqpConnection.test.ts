@@ -445,6 +445,8 @@ describe("AmqpConnection", () => {
       ["a URL with a stray percent sign", { endpoints: `amqp://u:${canary}%@h` }, /%25/],
       ["a URL with an unknown parameter", { endpoints: `amqp://u:${canary}@h?frameMax=1` }, /"frameMax"/],
       ["a URL with a slash in the virtual host", { endpoints: "amqp://h/a/b" }, /%2F/],
+      ["a URL with a slash in the password", { endpoints: `amqp://guest:1/${canary}@h` }, /%2F and %40/],
+      ["a URL with two slashes in the password", { endpoints: `amqp://guest:1/2/${canary}@h` }, /%2F and %40/],
       ["a port out of range", { endpoints: { host: "h", port: 99999 } }, /65535/],
       ["an empty host", { endpoints: { host: "" } }, /host name/],
       ["no heartbeat", { heartbeat: 0 }, /1 to 65535/],

@@ -61,8 +61,12 @@ const parseUrl = (text: string, defaults: EndpointDefaults): ParsedEndpoint | Am
   } catch {
     return invalid("endpoints", "a URL has a % that is not followed by two hexadecimal digits; write % as %25")
   }
-  if (vhost.includes("/") && !/%2f/i.test(url.pathname)) {
-    return invalid("endpoints", `a URL names the virtual host "${vhost}"; write / in it as %2F`)
+  // A "/" in a password ends the host part, and the rest of the password is then in the path: it is not quoted.
+  if (url.pathname.includes("@")) {
+    return invalid("endpoints", "a URL has an @ after the host; write / and @ in a password as %2F and %40")
+  }
+  if (url.pathname.slice(1).includes("/")) {
+    return invalid("endpoints", "a URL has a second / after the host; write / in a virtual host as %2F")
   }
   let heartbeat: number | undefined
   for (const [key, value] of url.searchParams) {

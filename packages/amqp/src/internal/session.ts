@@ -27,6 +27,8 @@ export class Session {
   readonly driver: DriverConnection
   readonly #deadlines: SessionDeadlines
   readonly #unblocked = new Set<() => void>()
+  /** The names that the broker chose for the server-named queues declared on this session, by their labels. */
+  readonly queueNames = new Map<string, string>()
   /** Why the broker stopped reading, while it does. */
   blocked: string | undefined = undefined
   /** Why the session ended, once it has. */

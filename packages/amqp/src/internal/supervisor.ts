@@ -10,11 +10,10 @@ import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import * as Pull from "effect/Pull"
 import * as Queue from "effect/Queue"
 import * as Random from "effect/Random"
 import type * as Redacted from "effect/Redacted"
-import * as Schedule from "effect/Schedule"
+import type * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as SubscriptionRef from "effect/SubscriptionRef"
@@ -23,6 +22,7 @@ import type { AmqpDriver, DriverConnection, DriverTls } from "../AmqpDriver.ts"
 import type { Address } from "../AmqpError.ts"
 import { AmqpError, ConnectionClosed, ConnectTimeout, ReconnectAbandoned } from "../AmqpError.ts"
 import * as AfterCallback from "./afterCallback.ts"
+import * as ScheduleDelays from "./scheduleDelays.ts"
 import type { SessionDeadlines } from "./session.ts"
 import { Session } from "./session.ts"
 
@@ -93,7 +93,7 @@ interface Dialled {
   readonly bind: (session: Session) => void
 }
 
-type Step = (now: number, error: AmqpError) => Effect.Effect<Duration.Duration | undefined>
+type Step = ScheduleDelays.NextDelay<AmqpError>
 
 // A setup that the broker refuses for now (a lock that a dead connection still holds) may heal until the broker has
 // noticed: that takes it two heartbeats.
@@ -306,14 +306,7 @@ export const make = Effect.fnUntraced(function*(
     return { cause: session.ended!, uptime: clock.currentTimeMillisUnsafe() - announcedAt }
   })
 
-  const makeStep = (schedule: Schedule.Schedule<unknown, AmqpError>): Effect.Effect<Step> =>
-    Effect.map(Schedule.toStep(schedule), (step) => (now, error) =>
-      step(now, error).pipe(
-        Effect.map(([, delay]): Duration.Duration | undefined => delay),
-        Pull.catchDone(() => Effect.succeed(undefined))
-      ))
-
-  /** Attempts under one budget until one succeeds; `beforeFirst` delays the first of them. */
+  /** Attempts under one budget until one succeeds. */
   const dialUnder = Effect.fnUntraced(function*(
     step: Step,
     budget: { readonly startup: boolean; attempts: number }
@@ -364,15 +357,15 @@ export const make = Effect.fnUntraced(function*(
 
   const supervise: Effect.Effect<never, AmqpError> = Effect.gen(function*() {
     let budget: { readonly startup: boolean; attempts: number } = { startup: true, attempts: 0 }
-    let ended = yield* cycle(yield* makeStep(options.startup), budget)
-    let step = yield* makeStep(options.reconnect)
+    let ended = yield* cycle(yield* ScheduleDelays.start(options.startup), budget)
+    let step = yield* ScheduleDelays.start(options.reconnect)
     budget = { startup: false, attempts: 0 }
     for (;;) {
       yield* Effect.logWarning("AMQP connection lost", { reason: ended.cause.message, uptimeMillis: ended.uptime })
-      const fresh = yield* makeStep(options.reconnect)
+      const fresh = yield* ScheduleDelays.start(options.reconnect)
       const first = yield* fresh(clock.currentTimeMillisUnsafe(), ended.cause)
       if (ended.uptime >= (first === undefined ? 0 : Duration.toMillis(first))) {
-        step = yield* makeStep(options.reconnect)
+        step = yield* ScheduleDelays.start(options.reconnect)
         budget = { startup: false, attempts: 0 }
         yield* setState({ _tag: "Reconnecting", role, attempt: 1, cause: ended.cause, nextDelay: Duration.zero })
       } else {

@@ -1,0 +1,50 @@
+/**
+ * Gathers deliveries into batches: a batch is full at its size, or when its window is over, counted from its first.
+ */
+import type { NonEmptyReadonlyArray } from "effect/Array"
+import type { Delivery } from "../AmqpMessage.ts"
+
+/** Deliveries of one channel, in their order. */
+export type Batch = NonEmptyReadonlyArray<Delivery>
+
+/** How a batch is gathered. */
+export interface BatcherOptions {
+  readonly size: number
+  /** Call back when the window is over; returns what stops it. */
+  readonly startWindow: (onOver: () => void) => () => void
+  readonly onBatch: (batch: Batch, arrivedAt: number) => void
+}
+
+/** Gathers one batch at a time. */
+export class Batcher {
+  readonly #options: BatcherOptions
+  #batch: Array<Delivery> = []
+  #arrivedAt = 0
+  #stopWindow: (() => void) | undefined
+
+  constructor(options: BatcherOptions) {
+    this.#options = options
+  }
+
+  offer(delivery: Delivery, arrivedAt: number): void {
+    if (this.#batch.push(delivery) === 1) {
+      this.#arrivedAt = arrivedAt
+      this.#stopWindow = this.#options.startWindow(() => this.#close())
+    }
+    if (this.#batch.length === this.#options.size) this.#close()
+  }
+
+  /** Forget what has been gathered; returns how much that was. */
+  forget(): number {
+    this.#stopWindow?.()
+    return this.#batch.splice(0).length
+  }
+
+  #close(): void {
+    this.#stopWindow?.()
+    const batch = this.#batch
+    this.#batch = []
+    const [first, ...rest] = batch
+    if (first !== undefined) this.#options.onBatch([first, ...rest], this.#arrivedAt)
+  }
+}

@@ -1,0 +1,117 @@
+/**
+ * What consumers count. Counts are gathered in plain fields and handed to the metrics once a turn, because a message
+ * may cost less than an update of a metric does.
+ */
+import type * as Context from "effect/Context"
+import * as Metric from "effect/Metric"
+
+const delivered = Metric.counter("amqp_consumer_delivered", {
+  description: "Messages that the broker delivered",
+  incremental: true
+})
+const acked = Metric.counter("amqp_consumer_acked", {
+  description: "Messages that were handled and acknowledged",
+  incremental: true
+})
+const failed = Metric.counter("amqp_consumer_failed", {
+  description: "Messages that were not handled, by what was done with them",
+  incremental: true
+})
+const stale = Metric.counter("amqp_consumer_stale", {
+  description: "Acknowledgements that came after their channel was gone, and were dropped",
+  incremental: true
+})
+const inProgress = Metric.gauge("amqp_consumer_in_progress", {
+  description: "Handlers that run now"
+})
+const duration = Metric.histogram("amqp_consumer_handler_duration", {
+  description: "How long handlers ran",
+  attributes: { time_unit: "milliseconds" },
+  boundaries: Metric.exponentialBoundaries({ start: 1, factor: 2, count: 20 })
+})
+
+/** What was done with a message that was not handled. */
+export type Failed = "deadLetter" | "requeue" | "retry" | "park"
+
+/** How many of each since the consumer was made. */
+export interface ConsumerCounts {
+  readonly delivered: number
+  readonly acked: number
+  readonly deadLettered: number
+  readonly requeued: number
+  readonly retried: number
+  readonly parked: number
+  /** Acknowledgements that came after their channel was gone: those messages come again. */
+  readonly stale: number
+  /** Handlers that run now. */
+  readonly inProgress: number
+}
+
+/** The counts of one consumer. */
+export class ConsumerMetrics {
+  readonly #context: Context.Context<never>
+  readonly #inProgress: () => number
+  readonly #duration: Metric.Metric<number, unknown>
+  readonly #gauge: Metric.Metric<number, unknown>
+  readonly #counters: ReadonlyArray<readonly [Metric.Metric<number, unknown>, () => number]>
+  readonly #told: Array<number>
+  #toldInProgress = 0
+
+  delivered = 0
+  acked = 0
+  stale = 0
+  readonly failed: Record<Failed, number> = { deadLetter: 0, requeue: 0, retry: 0, park: 0 }
+
+  constructor(queue: string, context: Context.Context<never>, inProgressNow: () => number) {
+    const attributes = { queue }
+    const failedBy = (policy: Failed) =>
+      [Metric.withAttributes(failed, { queue, policy }), () => this.failed[policy]] as const
+    this.#context = context
+    this.#inProgress = inProgressNow
+    this.#duration = Metric.withAttributes(duration, attributes)
+    this.#gauge = Metric.withAttributes(inProgress, attributes)
+    this.#counters = [
+      [Metric.withAttributes(delivered, attributes), () => this.delivered],
+      [Metric.withAttributes(acked, attributes), () => this.acked],
+      [Metric.withAttributes(stale, attributes), () => this.stale],
+      failedBy("deadLetter"),
+      failedBy("requeue"),
+      failedBy("retry"),
+      failedBy("park")
+    ]
+    this.#told = this.#counters.map(() => 0)
+  }
+
+  handled(millis: number): void {
+    this.#duration.updateUnsafe(millis, this.#context)
+  }
+
+  /** Hand over what has been counted since the last time. */
+  flush(): void {
+    for (let i = 0; i < this.#counters.length; i++) {
+      const [counter, read] = this.#counters[i]!
+      const count = read()
+      if (count === this.#told[i]) continue
+      counter.updateUnsafe(count - this.#told[i]!, this.#context)
+      this.#told[i] = count
+    }
+    const running = this.#inProgress()
+    if (running === this.#toldInProgress) return
+    // Several consumers of a queue add up.
+    this.#gauge.modifyUnsafe(running - this.#toldInProgress, this.#context)
+    this.#toldInProgress = running
+  }
+
+  counts(): ConsumerCounts {
+    return {
+      delivered: this.delivered,
+      acked: this.acked,
+      deadLettered: this.failed.deadLetter,
+      requeued: this.failed.requeue,
+      retried: this.failed.retry,
+      parked: this.failed.park,
+      stale: this.stale,
+      inProgress: this.#inProgress()
+    }
+  }
+}

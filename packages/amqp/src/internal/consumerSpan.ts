@@ -1,0 +1,42 @@
+/**
+ * The span of a handler, linked to the span that published its message.
+ *
+ * @see https://opentelemetry.io/docs/specs/semconv/messaging/rabbitmq/
+ */
+import * as Effect from "effect/Effect"
+import type { Delivery } from "../AmqpMessage.ts"
+import * as Traceparent from "./traceparent.ts"
+
+/** Run the handler of some deliveries, the first of which names them, in a span of its own. */
+export const withConsumerSpan = <A, E, R>(
+  handler: Effect.Effect<A, E, R>,
+  deliveries: ReadonlyArray<Delivery>
+): Effect.Effect<A, E, R> => {
+  const first = deliveries[0]!
+  return Effect.withSpan(handler, `process ${first.queue}`, {
+    kind: "consumer",
+    // Not a child of the publisher's span, which ended long ago, nor of whatever made the consumer.
+    root: true,
+    links: deliveries.flatMap((delivery) => {
+      const span = Traceparent.read(delivery.headers)
+      return span === undefined ? [] : [{ span, attributes: {} }]
+    }),
+    attributes: {
+      "messaging.system": "rabbitmq",
+      "messaging.operation.name": "process",
+      "messaging.operation.type": "process",
+      "messaging.destination.name": first.exchange,
+      "messaging.destination.subscription.name": first.queue,
+      ...(deliveries.length === 1
+        ? {
+          "messaging.message.id": first.messageId,
+          "messaging.message.conversation_id": first.properties.correlationId,
+          "messaging.message.body.size": first.body.byteLength,
+          "messaging.rabbitmq.destination.routing_key": first.routingKey,
+          "messaging.rabbitmq.message.delivery_tag": first.deliveryTag
+        }
+        : { "messaging.batch.message_count": deliveries.length })
+    },
+    captureStackTrace: false
+  })
+}

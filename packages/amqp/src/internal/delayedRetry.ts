@@ -1,0 +1,184 @@
+/**
+ * Retry with a delay, compiled from a Schedule to plain RabbitMQ: one wait queue for each distinct delay, whose
+ * messages expire and are dead-lettered back to where they came from, and a parking queue for those that had enough.
+ *
+ * A delay belongs to the queue and not to the message, because a message expires only at the head of a queue.
+ *
+ * @see https://www.rabbitmq.com/docs/ttl#queue-ttl
+ */
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Pull from "effect/Pull"
+import * as Random from "effect/Random"
+import * as Schedule from "effect/Schedule"
+import * as Scope from "effect/Scope"
+import * as Semaphore from "effect/Semaphore"
+import { AmqpConnection } from "../AmqpConnection.ts"
+import { AmqpError, InvalidConfiguration } from "../AmqpError.ts"
+import type { Delivery, HeaderValue, Message } from "../AmqpMessage.ts"
+import * as AmqpPublisher from "../AmqpPublisher.ts"
+import type { Topology } from "../AmqpTopology.ts"
+import * as AmqpTopology from "../AmqpTopology.ts"
+import type { PublishError } from "../PublishError.ts"
+import * as Attempts from "./attempts.ts"
+import type { QueueLike } from "./queueName.ts"
+import { labelOf } from "./queueName.ts"
+
+/** Where a message went that is not to be tried again at once. */
+export type Went = "retry" | "park"
+
+/** Delays the messages of one queue. */
+export interface Delays {
+  /** Declare the queues of a schedule; done by `delay` if it was not before. */
+  readonly prepare: (schedule: Schedule.Schedule<unknown>) => Effect.Effect<void, AmqpError>
+  /** Publish a copy of a message to where it waits, or to where it stays. */
+  readonly delay: (
+    delivery: Delivery,
+    schedule: Schedule.Schedule<unknown>
+  ) => Effect.Effect<Went, AmqpError | PublishError>
+}
+
+/** A schedule as queues. */
+interface Compiled {
+  readonly topology: Topology
+  readonly next: (delivery: Delivery) => { readonly message: Message; readonly went: Went }
+}
+
+// Each distinct delay is a queue on the broker: a schedule that goes on for ever must not make them without an end.
+const maxDelays = 100
+const maxTtl = 4294967295
+
+// Without chance, a schedule with jitter names the same queues each time.
+const noChance: Random.Random = { nextIntUnsafe: () => 0, nextDoubleUnsafe: () => 0.5 }
+
+const invalid = (detail: string): AmqpError =>
+  new AmqpError({ operation: "configure", reason: new InvalidConfiguration({ option: "onFailure", detail }) })
+
+/** The delays of a schedule, in milliseconds. */
+export const delaysOf = (schedule: Schedule.Schedule<unknown>): Effect.Effect<ReadonlyArray<number>, AmqpError> =>
+  Effect.gen(function*() {
+    const step = yield* Schedule.toStep(schedule)
+    const delays: Array<number> = []
+    let now = 0
+    for (;;) {
+      const delay = yield* step(now, undefined).pipe(
+        Effect.map(([, delay]): number | undefined => Math.round(Duration.toMillis(delay))),
+        Pull.catchDone(() => Effect.succeed(undefined))
+      )
+      if (delay === undefined) return delays
+      if (delays.length === maxDelays) {
+        return yield* invalid(`its schedule goes on after ${maxDelays} retries; bound it with Schedule.upTo`)
+      }
+      if (!(delay >= 0 && delay <= maxTtl)) {
+        return yield* invalid(`its schedule has a delay of ${delay} ms; RabbitMQ allows 0 to ${maxTtl} (49.7 days)`)
+      }
+      delays.push(delay)
+      now += delay
+    }
+  }).pipe(Effect.provideService(Random.Random, noChance))
+
+// What the broker writes itself, and would read as if it had happened to the copy.
+const brokersOwn = /^x-(death|delivery-count|acquired-count|(first|last)-death-.*)$/
+
+const copyTo = (routingKey: string, delivery: Delivery): Message => {
+  const properties = delivery.properties
+  const headers: Record<string, HeaderValue | undefined> = {}
+  for (const name of Object.keys(delivery.headers)) {
+    if (!brokersOwn.test(name)) headers[name] = delivery.headers[name]
+  }
+  return {
+    routingKey,
+    body: delivery.body,
+    contentType: properties.contentType,
+    contentEncoding: properties.contentEncoding,
+    persistent: properties.deliveryMode === 2,
+    priority: properties.priority,
+    correlationId: properties.correlationId,
+    replyTo: properties.replyTo,
+    messageId: properties.messageId,
+    timestamp: properties.timestamp === undefined ? undefined : new Date(properties.timestamp * 1000),
+    type: properties.type,
+    appId: properties.appId,
+    headers: {
+      ...headers,
+      [Attempts.attemptHeader]: Attempts.delays(properties.headers) + 2,
+      [Attempts.exchangeHeader]: delivery.exchange,
+      [Attempts.routingKeyHeader]: delivery.routingKey,
+      // RabbitMQ refuses the user id of another than the publishing user.
+      [Attempts.userIdHeader]: properties.userId
+    }
+  }
+}
+
+const compile = Effect.fnUntraced(function*(
+  queue: QueueLike,
+  schedule: Schedule.Schedule<unknown>
+): Effect.fn.Return<Compiled, AmqpError> {
+  if (typeof queue !== "string" && queue._tag === "ServerNamedQueue") {
+    return yield* invalid("a server-named queue is gone with its session, and a delayed message could not come back")
+  }
+  const name = labelOf(queue)
+  const delays = yield* delaysOf(schedule)
+  const durable = typeof queue === "string" || queue.durable
+  const isQuorum = typeof queue !== "string" && queue.arguments["x-queue-type"] === "quorum"
+  const waitQueueOf = (delay: number) => `${name}.retry.${delay}`
+  const parked = `${name}.parked`
+  return {
+    topology: AmqpTopology.make(
+      ...Array.from(new Set(delays), (delay) =>
+        AmqpTopology.queue(waitQueueOf(delay), {
+          durable,
+          messageTtl: delay,
+          deadLetterExchange: "",
+          deadLetterRoutingKey: name,
+          // A quorum queue keeps a message until the queue that it goes back to has confirmed it.
+          ...(isQuorum
+            ? { type: "quorum", overflow: "reject-publish", arguments: { "x-dead-letter-strategy": "at-least-once" } }
+            : {})
+        })),
+      AmqpTopology.queue(parked, { durable, ...(isQuorum ? { type: "quorum" } : {}) })
+    ),
+    next(delivery) {
+      const delay = delays[Attempts.delays(delivery.properties.headers)]
+      return delay === undefined
+        ? { message: copyTo(parked, delivery), went: "park" }
+        : { message: copyTo(waitQueueOf(delay), delivery), went: "retry" }
+    }
+  }
+})
+
+/** Delay messages of a queue until the scope ends; a publisher is opened for it when it is first needed. */
+export const make = Effect.fnUntraced(function*(
+  queue: QueueLike
+): Effect.fn.Return<Delays, never, AmqpConnection | Scope.Scope> {
+  const connection = yield* AmqpConnection
+  // Its place among the finalizers is here, whenever it is filled: handlers that still run at the end may need it.
+  const scope = yield* Scope.fork(yield* Effect.scope)
+  const oneAtATime = Semaphore.makeUnsafe(1)
+  const known = new Map<Schedule.Schedule<unknown>, Compiled>()
+  let publisher: AmqpPublisher.AmqpPublisher | undefined
+
+  const prepare = (schedule: Schedule.Schedule<unknown>) =>
+    oneAtATime.withPermit(Effect.gen(function*() {
+      if (known.has(schedule)) return
+      const compiled = yield* compile(queue, schedule)
+      yield* AmqpTopology.declare(compiled.topology)
+      publisher ??= yield* AmqpPublisher.make({ maxMessageBytes: Number.MAX_SAFE_INTEGER })
+      known.set(schedule, compiled)
+    })).pipe(
+      Scope.provide(scope),
+      Effect.provideService(AmqpConnection, connection)
+    )
+
+  return {
+    prepare,
+    delay: (delivery, schedule) =>
+      Effect.andThen(
+        known.has(schedule) ? Effect.void : prepare(schedule),
+        Effect.suspend(() => {
+          const { message, went } = known.get(schedule)!.next(delivery)
+          return Effect.as(publisher!.publish(message), went)
+        })
+      )
+  }
+})

@@ -1,0 +1,239 @@
+/**
+ * Which deliveries wait, which are being handled, and how each ends. Plain synchronous code, because it runs once or
+ * twice per message; the only fibers are the handlers'.
+ *
+ * A piece of work is `Waiting` (in the buffer, or behind another of its key), `Handling` (its handler runs),
+ * `Resolving` (its handler did not succeed, and its policy is at work), or `Settled`. Only `#finish` makes it settled,
+ * and only `#finish` tells its owner how.
+ */
+import * as Cause from "effect/Cause"
+import type * as Clock from "effect/Clock"
+import type * as Exit from "effect/Exit"
+import type * as Fiber from "effect/Fiber"
+import type { AfterCallback } from "./afterCallback.ts"
+
+/** How a message ends; `delayed` means that a copy of it waits elsewhere, so that it is acknowledged. */
+export type Settlement = "ack" | "delayed" | "deadLetter" | "requeue"
+
+/** A message, or a batch of them, on its way through a handler. */
+export class Work<T> {
+  readonly portion: T
+  /** Milliseconds of the clock; the broker waits for an acknowledgement since then. */
+  readonly arrivedAt: number
+  startedAt: number | undefined = undefined
+  state: "Waiting" | "Handling" | "Resolving" | "Settled" = "Waiting"
+  key: string | undefined = undefined
+  fiber: Fiber.Fiber<unknown, unknown> | undefined = undefined
+  /** We interrupted it: that says nothing against the message. */
+  isInterrupted = false
+
+  constructor(portion: T, arrivedAt: number) {
+    this.portion = portion
+    this.arrivedAt = arrivedAt
+  }
+}
+
+/** What is done with pieces of work. */
+export interface DispatcherOptions<T> {
+  /** How many handlers may run at once. */
+  readonly concurrency: number
+  /** Work of one key is handled one by one, in the order of its arrival. User code: it may throw. */
+  readonly keyOf: ((portion: T) => string) | undefined
+  readonly clock: Clock.Clock
+  readonly afterCallback: AfterCallback
+  /** Begin to handle. User code: it may throw. */
+  readonly handle: (work: Work<T>) => Fiber.Fiber<unknown, unknown>
+  /** A handler did not succeed: find out what that means for its message. */
+  readonly resolve: (work: Work<T>, cause: Cause.Cause<unknown>) => Fiber.Fiber<Settlement>
+  /** Tell the broker, and whoever counts. */
+  readonly onSettled: (work: Work<T>, settlement: Settlement) => void
+  /** A batch of deliveries or a completion was dealt with. */
+  readonly onTurn: () => void
+}
+
+/** Hands work to handlers, so many at a time. */
+export class Dispatcher<T> {
+  readonly #options: DispatcherOptions<T>
+  #buffer: Array<Work<T>> = []
+  #head = 0
+  /** Work whose handler runs, or whose policy is at work. */
+  readonly #busy = new Set<Work<T>>()
+  /** The keys that are being handled, with what waits behind them. */
+  readonly #lanes = new Map<string, Array<Work<T>>>()
+  /** Work whose turn within its key has come. */
+  #ready: Array<Work<T>> = []
+  #state: "Open" | "Stopped" = "Open"
+  #isPumping = false
+  #isPumpDue = false
+  #onIdle: (() => void) | undefined
+
+  constructor(options: DispatcherOptions<T>) {
+    this.#options = options
+  }
+
+  /** How many handlers have begun whose work is not settled. */
+  get running(): number {
+    return this.#busy.size
+  }
+
+  /** All work that is not settled. */
+  *unsettled(): IterableIterator<Work<T>> {
+    yield* this.#busy
+    for (const work of this.#waiting()) if (work.state === "Waiting") yield work
+  }
+
+  *#waiting(): IterableIterator<Work<T>> {
+    yield* this.#ready
+    for (const lane of this.#lanes.values()) yield* lane
+    for (let i = this.#head; i < this.#buffer.length; i++) yield this.#buffer[i]!
+  }
+
+  /** Take work in, inside a driver callback; its handler begins after that. */
+  offer(portion: T, arrivedAt: number): void {
+    if (this.#state === "Stopped") return
+    this.#buffer.push(new Work(portion, arrivedAt))
+    if (this.#isPumpDue) return
+    this.#isPumpDue = true
+    this.#options.afterCallback(() => {
+      this.#isPumpDue = false
+      this.#pump()
+    })
+  }
+
+  /** Forget what no handler has begun with, because the broker has it back. */
+  forget(): void {
+    for (const work of this.#waiting()) work.state = "Settled"
+    this.#buffer = []
+    this.#head = 0
+    for (const lane of this.#lanes.values()) lane.length = 0
+    for (const work of this.#ready) this.#lanes.delete(work.key!)
+    this.#ready = []
+  }
+
+  /** Begin nothing more, and forget what has not begun. */
+  stop(): void {
+    this.#state = "Stopped"
+    this.forget()
+  }
+
+  /** Call back once, when no handler runs. */
+  whenIdle(onIdle: () => void): void {
+    if (this.#busy.size === 0) onIdle()
+    else this.#onIdle = onIdle
+  }
+
+  /** Give work back: its handler is interrupted, if it has begun, and its message requeued unless that came too late. */
+  interrupt(work: Work<T>): void {
+    if (work.state === "Settled") return
+    work.isInterrupted = true
+    if (work.state !== "Waiting") {
+      work.fiber?.interruptUnsafe()
+      return
+    }
+    work.state = "Settled"
+    this.#options.onSettled(work, "requeue")
+  }
+
+  #pump(): void {
+    // A handler that ends while another begins is seen by the loop that is already running.
+    if (this.#isPumping) return
+    this.#isPumping = true
+    while (this.#busy.size < this.#options.concurrency) {
+      const work = this.#take()
+      if (work === undefined) break
+      this.#begin(work)
+    }
+    this.#isPumping = false
+    this.#options.onTurn()
+  }
+
+  #take(): Work<T> | undefined {
+    if (this.#ready.length > 0) return this.#ready.shift()
+    while (this.#head < this.#buffer.length) {
+      const work = this.#buffer[this.#head++]!
+      if (this.#head === this.#buffer.length) {
+        this.#buffer = []
+        this.#head = 0
+      }
+      if (work.state === "Settled") continue
+      const keyOf = this.#options.keyOf
+      if (keyOf === undefined) return work
+      let key: string
+      try {
+        key = keyOf(work.portion)
+      } catch (error) {
+        this.#busy.add(work)
+        this.#resolve(work, Cause.die(error))
+        continue
+      }
+      work.key = key
+      const lane = this.#lanes.get(key)
+      if (lane === undefined) {
+        this.#lanes.set(key, [])
+        return work
+      }
+      lane.push(work)
+    }
+    return undefined
+  }
+
+  #begin(work: Work<T>): void {
+    work.state = "Handling"
+    work.startedAt = this.#options.clock.currentTimeMillisUnsafe()
+    this.#busy.add(work)
+    let fiber: Fiber.Fiber<unknown, unknown>
+    try {
+      fiber = this.#options.handle(work)
+    } catch (error) {
+      this.#resolve(work, Cause.die(error))
+      return
+    }
+    const exit = fiber.pollUnsafe()
+    if (exit !== undefined) return this.#handled(work, exit)
+    work.fiber = fiber
+    fiber.addObserver((exit) => this.#handled(work, exit))
+  }
+
+  #handled(work: Work<T>, exit: Exit.Exit<unknown, unknown>): void {
+    if (exit._tag === "Success") this.#finish(work, "ack")
+    else this.#resolve(work, exit.cause)
+  }
+
+  #resolve(work: Work<T>, cause: Cause.Cause<unknown>): void {
+    work.state = "Resolving"
+    const fiber = this.#options.resolve(work, cause)
+    work.fiber = fiber
+    // Interrupted, or broken by the user's policy itself: then the message is to come again, or to be looked at.
+    fiber.addObserver((exit) =>
+      this.#finish(work, exit._tag === "Success" ? exit.value : work.isInterrupted ? "requeue" : "deadLetter")
+    )
+  }
+
+  #finish(work: Work<T>, settlement: Settlement): void {
+    work.state = "Settled"
+    this.#busy.delete(work)
+    this.#options.onSettled(work, settlement)
+    if (work.key !== undefined) this.#advance(work.key)
+    if (!this.#isPumping) this.#pump()
+    if (this.#busy.size === 0 && this.#onIdle !== undefined) {
+      const onIdle = this.#onIdle
+      this.#onIdle = undefined
+      onIdle()
+    }
+  }
+
+  #advance(key: string): void {
+    const lane = this.#lanes.get(key)
+    for (;;) {
+      const next = lane?.shift()
+      if (next === undefined) {
+        this.#lanes.delete(key)
+        return
+      }
+      if (next.state === "Waiting") {
+        this.#ready.push(next)
+        return
+      }
+    }
+  }
+}

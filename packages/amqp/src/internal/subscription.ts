@@ -1,0 +1,176 @@
+/**
+ * A consumer at the broker that is kept there: prefetch and `basic.consume` are part of opening its channel, so that
+ * whatever takes it away, a lost connection, a closed channel or a cancel by the broker, leads back the same way.
+ */
+import * as Clock from "effect/Clock"
+import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
+import type { AmqpConnection, ConsumerHealth } from "../AmqpConnection.ts"
+import type { Arguments, DriverChannel } from "../AmqpDriver.ts"
+import { AmqpError, ConsumerCancelled } from "../AmqpError.ts"
+import { Delivery } from "../AmqpMessage.ts"
+import * as AfterCallback from "./afterCallback.ts"
+import { DeliveryChannel } from "./deliveryChannel.ts"
+import { keep } from "./liveChannel.ts"
+import type { QueueLike } from "./queueName.ts"
+import { labelOf, nameOn } from "./queueName.ts"
+import type { Session } from "./session.ts"
+
+/** What to consume, and how. */
+export interface SubscriptionOptions {
+  readonly queue: QueueLike
+  readonly prefetch: number
+  readonly exclusive: boolean
+  readonly arguments: Arguments
+}
+
+/** Who gets the deliveries; called inside driver callbacks, but for `onOpened`. */
+export interface Subscriber {
+  /** What is delivered from now on is acknowledged there. */
+  readonly onOpened: (acknowledgements: DeliveryChannel) => void
+  readonly onDelivery: (delivery: Delivery) => void
+  /** Everything delivered so far and not acknowledged goes back to the queue, and will come again. */
+  readonly onDetached: () => void
+  /** An acknowledgement came after its channel was gone, and was dropped. */
+  readonly onStale: () => void
+}
+
+/** A consumer that is kept at the broker. */
+export interface Subscription {
+  readonly health: () => ConsumerHealth
+  /** Fails when the consumer cannot come back. */
+  readonly ended: Effect.Effect<never, AmqpError>
+  /** Ask the broker to stop, and wait until it has: nothing is delivered after that, and nothing consumes again. */
+  readonly cancel: Effect.Effect<void>
+}
+
+type State =
+  | { readonly _tag: "Attached"; readonly tag: string; readonly channel: DriverChannel; readonly session: Session }
+  | { readonly _tag: "Detached"; readonly cause: AmqpError | undefined }
+  | { readonly _tag: "Ended"; readonly cause: AmqpError }
+
+// What the broker refuses for now may heal until it has noticed that a dead connection is dead, which takes it two
+// heartbeats, and other programs have declared again what was lost with it.
+const healingHeartbeats = 3
+
+const consumerTags = crypto.randomUUID()
+let consumerCount = 0
+
+/** Consume until the scope ends; returns when the broker has the consumer, and fails if it does not take it. */
+export const subscribe = Effect.fnUntraced(function*(
+  connection: AmqpConnection,
+  options: SubscriptionOptions,
+  subscriber: Subscriber
+): Effect.fn.Return<Subscription, AmqpError, Scope.Scope> {
+  const clock = yield* Clock.Clock
+  const afterCallback = yield* AfterCallback.make
+  const queue = labelOf(options.queue)
+  const ended = Deferred.makeUnsafe<never, AmqpError>()
+  let state: State = { _tag: "Detached", cause: undefined }
+  let since = clock.currentTimeMillisUnsafe()
+  let isCancelled = false
+
+  const become = (next: State): void => {
+    if (state._tag === "Ended") return
+    if (state._tag !== next._tag) since = clock.currentTimeMillisUnsafe()
+    state = next
+  }
+
+  const detach = (cause: AmqpError): void => {
+    // Deliveries may come before the consumer counts as attached.
+    subscriber.onDetached()
+    become({ _tag: "Detached", cause })
+  }
+
+  const health = (): ConsumerHealth =>
+    state._tag === "Attached"
+      ? { _tag: "Attached", queue, since: new Date(since), epoch: state.session.epoch }
+      : { _tag: "Detached", queue, since: new Date(since), cause: state.cause, ended: state._tag === "Ended" }
+
+  const consume = Effect.fnUntraced(function*(
+    channel: DriverChannel,
+    session: Session
+  ): Effect.fn.Return<void, AmqpError, Scope.Scope> {
+    if (isCancelled) return
+    const name = yield* nameOn(session, options.queue)
+    yield* session.bounded("prefetch", channel.prefetch(options.prefetch))
+    const cancelled = Deferred.makeUnsafe<void>()
+    const acknowledgements = new DeliveryChannel(channel, subscriber.onStale)
+    subscriber.onOpened(acknowledgements)
+    const tag = `${consumerTags}-${++consumerCount}`
+    let isCurrent = true
+    yield* session.bounded(
+      `consume ${queue}`,
+      channel.consume({
+        queue: name,
+        consumerTag: tag,
+        noAck: false,
+        exclusive: options.exclusive,
+        arguments: options.arguments
+      }, {
+        onDelivery(delivery) {
+          acknowledgements.delivered(delivery.deliveryTag)
+          subscriber.onDelivery(new Delivery(delivery, session.epoch, acknowledgements, queue))
+        },
+        onCancel() {
+          isCurrent = false
+          detach(new AmqpError({ operation: `consume ${queue}`, reason: new ConsumerCancelled({ queue }) }))
+          afterCallback(() => Deferred.doneUnsafe(cancelled, Effect.void))
+        }
+      })
+    )
+    if (isCurrent && channel.isOpen()) become({ _tag: "Attached", tag, channel, session })
+    yield* Effect.addFinalizer(() =>
+      state._tag === "Detached"
+        ? Effect.logWarning("AMQP consumer detached", { queue, reason: state.cause?.message })
+        : Effect.void
+    )
+    yield* Effect.logInfo("AMQP consumer attached", { queue, epoch: session.epoch })
+    // The channel outlives a cancel by the broker, and nothing comes on it any more: it makes room for the next one.
+    yield* Deferred.await(cancelled).pipe(
+      Effect.andThen(session.bounded("closeChannel", channel.close)),
+      Effect.ignore,
+      Effect.forkScoped({ startImmediately: true })
+    )
+  })
+
+  yield* connection.watchConsumer(health)
+  yield* keep(connection, {
+    role: "consume",
+    confirm: false,
+    events: () => ({
+      onConfirm() {},
+      onReturn() {},
+      onDrain() {},
+      onClose(error) {
+        // After a cancel by the broker we closed the channel, and the cancel is the cause.
+        detach(state._tag === "Detached" && state.cause !== undefined ? state.cause : error)
+      }
+    }),
+    onOpen: consume,
+    mayHeal(error, waited, session) {
+      become({ _tag: "Detached", cause: error })
+      const reason = error.reason
+      return reason._tag === "ResourceLocked" || (reason._tag === "NotFound" && !reason.nodeDown)
+        ? waited < Duration.toMillis(session.heartbeat) * healingHeartbeats
+        : error.isRetryable
+    },
+    onFailed(error) {
+      become({ _tag: "Ended", cause: error })
+      Deferred.doneUnsafe(ended, Effect.fail(error))
+    }
+  })
+
+  return {
+    health,
+    ended: Deferred.await(ended),
+    cancel: Effect.suspend(() => {
+      isCancelled = true
+      if (state._tag !== "Attached") return Effect.void
+      const { channel, session, tag } = state
+      return Effect.ignore(session.bounded(`cancel ${queue}`, channel.cancel(tag)))
+    })
+  }
+})

@@ -1,0 +1,59 @@
+/**
+ * What the program needs of the library: a connection whose states are reported, the topology, and a publisher.
+ */
+import { Effect, FiberSet, Layer, Schedule, Stream } from "effect"
+import type { Duration, Redacted } from "effect"
+import { AmqpConnection, AmqpPublisher, AmqpTopology } from "effect-amqp"
+import type { AmqpError } from "effect-amqp"
+import { Reporter, topology } from "./HelloWorld.ts"
+
+/** Where to connect, and how long to insist. */
+export interface Options {
+  /** By default what the library's own default is, which is also where the embedded broker answers. */
+  readonly endpoints?: ReadonlyArray<Redacted.Redacted> | undefined
+  readonly confirmTimeout: Duration.Input
+  /** The pause between two attempts to connect. */
+  readonly retryInterval: Duration.Input
+  /** How many times at most to connect again in one outage. */
+  readonly retryMax: number
+}
+
+// A broker that is not there at the start is more likely a wrong URL than an outage.
+const startupRetries = 10
+
+const connect = Effect.fnUntraced(function*(options: Options) {
+  const { report } = yield* Reporter
+
+  // Before the connection, so that it is released after it, and the last state is reported too.
+  const watchers = yield* FiberSet.make<void>()
+  yield* Effect.addFinalizer(() => FiberSet.awaitEmpty(watchers))
+
+  const connection = yield* AmqpConnection.make({
+    endpoints: options.endpoints,
+    connectionName: "effect-amqp-example",
+    retry: { interval: options.retryInterval, max: options.retryMax },
+    startup: Schedule.spaced(options.retryInterval).pipe(
+      Schedule.upTo({ times: Math.min(options.retryMax, startupRetries) }),
+      Schedule.setInputType<AmqpError.AmqpError>(),
+      Schedule.tap(({ input }) => report({ _tag: "ConnectFailed", error: input }))
+    )
+  })
+
+  const first = yield* connection.state
+  yield* report({ _tag: "ConnectionChanged", state: first })
+  yield* connection.changes.pipe(
+    // The same state is announced once more when the publisher takes the session.
+    Stream.dropWhile((state) => state._tag === first._tag),
+    Stream.takeUntil((state) => state._tag === "Closed" || state._tag === "Failed"),
+    Stream.runForEach((state) => report({ _tag: "ConnectionChanged", state })),
+    FiberSet.run(watchers)
+  )
+  return connection
+})
+
+/** Connects and declares the topology when it is built; closes in order when it is released. */
+export const layer = (options: Options) =>
+  AmqpPublisher.layer({ confirmTimeout: options.confirmTimeout }).pipe(
+    Layer.provide(AmqpTopology.layer(topology)),
+    Layer.provideMerge(Layer.effect(AmqpConnection.AmqpConnection, connect(options)))
+  )

@@ -1,0 +1,12 @@
+/**
+ * The outage that the embedded broker has midway.
+ */
+import { Effect } from "effect"
+import { AmqpMemory } from "effect-amqp-memory"
+
+/** The broker goes away: every connection is cut, and the next 3 attempts to connect are refused. */
+export const begin = Effect.gen(function*() {
+  const broker = yield* AmqpMemory.AmqpMemory
+  yield* broker.refuseConnects(3)
+  yield* broker.cutConnections
+})

@@ -1,0 +1,66 @@
+/**
+ * The real command line as a child process, its output piped.
+ */
+import { NodeServices } from "@effect/platform-node"
+import { Effect, Fiber, Schedule, Stream } from "effect"
+import { ChildProcess } from "effect/process"
+import { createRequire } from "node:module"
+import { resolve } from "node:path"
+
+/** How a run of the command line ended. */
+export interface Ending {
+  readonly exitCode: number
+  readonly stdout: ReadonlyArray<string>
+  readonly stderr: string
+  readonly lastLine: string | undefined
+}
+
+const tsx = createRequire(import.meta.url).resolve("tsx/cli")
+const directory = resolve(import.meta.dirname, "../..")
+
+/** Start it with these arguments, and with no more of the environment than this. It ends with the scope. */
+export const start = Effect.fnUntraced(function*(
+  args: ReadonlyArray<string>,
+  environment: Readonly<Record<string, string>> = {}
+) {
+  const child = yield* ChildProcess.make(process.execPath, [tsx, "src/main.ts", ...args], {
+    cwd: directory,
+    env: environment,
+    extendEnv: false,
+    stdin: "ignore",
+    forceKillAfter: "5 seconds"
+  })
+  const stdout: Array<string> = []
+  const reading = yield* child.stdout.pipe(
+    Stream.decodeText,
+    Stream.splitLines,
+    Stream.runForEach((line) => Effect.sync(() => stdout.push(line))),
+    Effect.forkScoped
+  )
+  const complaining = yield* Effect.forkScoped(Stream.mkString(Stream.decodeText(child.stderr)))
+
+  return {
+    /** Send a signal, as Ctrl-C does, to the whole of the process group. */
+    signal: (killSignal: "SIGINT" | "SIGTERM") => child.kill({ killSignal }),
+    /** Wait until a line of its output contains this. */
+    shows: (text: string) =>
+      Effect.sync(() => stdout.some((line) => line.includes(text))).pipe(
+        Effect.repeat({ until: (shown) => shown, schedule: Schedule.spaced("20 millis") }),
+        Effect.timeout("20 seconds")
+      ),
+    ending: Effect.gen(function*(): Effect.fn.Return<Ending, unknown> {
+      const exitCode = yield* child.exitCode
+      yield* Fiber.join(reading)
+      return { exitCode, stdout, stderr: yield* Fiber.join(complaining), lastLine: stdout.at(-1) }
+    })
+  }
+}, Effect.provide(NodeServices.layer))
+
+/** Run it to its end. */
+export const run = Effect.fnUntraced(function*(
+  args: ReadonlyArray<string>,
+  environment?: Readonly<Record<string, string>>
+) {
+  const demo = yield* start(args, environment)
+  return yield* demo.ending
+}, Effect.scoped)

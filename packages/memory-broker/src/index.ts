@@ -1,0 +1,2 @@
+export * as AmqpMemory from "./AmqpMemory.ts"
+export * as FaultPlan from "./FaultPlan.ts"

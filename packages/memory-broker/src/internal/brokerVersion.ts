@@ -1,0 +1,33 @@
+/**
+ * Where RabbitMQ versions differ in what clients see.
+ */
+
+/** A version that this broker can behave like. */
+export type BrokerVersion = "3.10" | "4.0" | "4.3"
+
+/** The differences, as settings of the broker. */
+export interface Dialect {
+  readonly version: string
+  /** How often a message of a quorum queue may come back when the queue does not say. */
+  readonly deliveryLimit: number | undefined
+  /**
+   * Before 4.0, noting a death turned the order of the earlier ones round.
+   */
+  readonly reversesDeaths: boolean
+  /** Before 4.0, `basic.get` from a quorum queue told of 0 earlier deliveries; otherwise the header is absent. */
+  readonly countsFirstGet: boolean
+  /** Since 4.0 a refusal says which permission is missing. */
+  readonly namesPermission: boolean
+  /** Since 4.0 a dead letter keeps its `CC` header when its queue replaces the routing key. */
+  readonly keepsCc: boolean
+  /** Since 4.0 a queue that was declared without a type has the default one, and says so. */
+  readonly storesQueueType: boolean
+  /** Since 4.0 an unknown exchange type closes the channel and not the connection. */
+  readonly refusesTypeOnChannel: boolean
+}
+
+export const dialects: Record<BrokerVersion, Dialect> = {
+  "3.10": { version: "3.10.8", deliveryLimit: undefined, reversesDeaths: true, countsFirstGet: true, namesPermission: false, keepsCc: false, storesQueueType: false, refusesTypeOnChannel: false },
+  "4.0": { version: "4.0.5", deliveryLimit: 20, reversesDeaths: false, countsFirstGet: false, namesPermission: true, keepsCc: true, storesQueueType: true, refusesTypeOnChannel: true },
+  "4.3": { version: "4.3.6", deliveryLimit: 20, reversesDeaths: false, countsFirstGet: false, namesPermission: true, keepsCc: true, storesQueueType: true, refusesTypeOnChannel: true }
+}

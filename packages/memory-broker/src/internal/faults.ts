@@ -1,0 +1,41 @@
+/**
+ * The switches of the broker's faults, as plain data: what is on, and for how many more times.
+ */
+
+/** What happens to the confirms of messages that were handled. */
+export type ConfirmMode =
+  | { readonly _tag: "Immediate" }
+  | { readonly _tag: "Withheld" }
+  | { readonly _tag: "Delayed"; readonly millis: number }
+  | { readonly _tag: "Batched"; readonly size: number }
+  | { readonly _tag: "Reordered"; readonly size: number }
+
+export interface Faults {
+  refusedConnects: number
+  connectDelay: number
+  confirms: ConfirmMode
+  lostConfirms: number
+  nackedConfirms: number
+  returnedPublishes: number
+  /** Milliseconds that a frame is under way, in each direction. */
+  latency: number
+  /** The text of the resource alarm that is on. */
+  alarm: string | undefined
+  /** How many more frames are handled before the broker falls silent. */
+  silentAfter: number
+  /** How many more frames are handled before the connection of the last of them is cut. */
+  cutAfter: number
+}
+
+export const noFaults = (): Faults => ({
+  refusedConnects: 0,
+  connectDelay: 0,
+  confirms: { _tag: "Immediate" },
+  lostConfirms: 0,
+  nackedConfirms: 0,
+  returnedPublishes: 0,
+  latency: 0,
+  alarm: undefined,
+  silentAfter: Number.POSITIVE_INFINITY,
+  cutAfter: Number.POSITIVE_INFINITY
+})

@@ -1,0 +1,199 @@
+/**
+ * The arguments of a queue, read once: what RabbitMQ accepts, and what it says of what it does not.
+ */
+import type { QueueDeclaration } from "effect-amqp/AmqpDriver"
+import type { Headers, HeaderValue } from "effect-amqp/AmqpMessage"
+import { sameValue } from "./headersMatch.ts"
+import { named, preconditionFailed } from "./replyFault.ts"
+
+export type QueueType = "classic" | "quorum"
+
+/** What to do with a message for which a queue with a maximum length has no room. */
+export type Overflow = "drop-head" | "reject-publish" | "reject-publish-dlx"
+
+export interface QueueSettings {
+  readonly type: QueueType
+  /** Milliseconds. */
+  readonly messageTtl: number | undefined
+  /** Milliseconds that the queue may be unused. */
+  readonly expires: number | undefined
+  readonly maxLength: number | undefined
+  readonly maxLengthBytes: number | undefined
+  readonly overflow: Overflow
+  readonly deadLetterExchange: string | undefined
+  readonly deadLetterRoutingKey: string | undefined
+  /** 0 is a queue without priorities. */
+  readonly maxPriority: number
+  readonly singleActiveConsumer: boolean
+  readonly deliveryLimit: number | undefined
+}
+
+/** Ten years in milliseconds: RabbitMQ's limit for every kind of expiry. */
+export const longestExpiry = 10 * 365 * 24 * 60 * 60 * 1000
+
+/** AMQP's name of the type that a value is encoded as, as RabbitMQ prints it. */
+export const wireType = (value: HeaderValue): string => {
+  switch (typeof value) {
+    case "string":
+      return "longstr"
+    case "boolean":
+      return "bool"
+    case "number":
+      if (!Number.isInteger(value)) return "double"
+      if (value >= -128 && value < 128) return "byte"
+      if (value >= -0x8000 && value < 0x8000) return "short"
+      if (value >= -0x80000000 && value < 0x80000000) return "signedint"
+      return "long"
+    default:
+      if (value === null) return "void"
+      if (Array.isArray(value)) return "array"
+      if (value instanceof Date) return "timestamp"
+      return value instanceof Uint8Array ? "binary" : "table"
+  }
+}
+
+const render = (value: HeaderValue): string => value instanceof Date ? String(value.getTime() / 1000) : String(value)
+
+const describe = (value: HeaderValue | undefined): string =>
+  value === undefined ? "none" : `the value '${render(value)}' of type '${wireType(value)}'`
+
+const inequivalent = (what: string, argument: string, received: string, current: string) =>
+  preconditionFailed(`inequivalent arg '${argument}' for ${what}: received ${received} but current is ${current}`)
+
+/** Fail as RabbitMQ does when something is declared again with another property. */
+export const assertSame = (
+  what: string,
+  property: string,
+  received: string | boolean,
+  current: string | boolean
+): void => {
+  if (received !== current) throw inequivalent(what, property, `'${received}'`, `'${current}'`)
+}
+
+/** Arguments whose absence means the same as this value. */
+const defaults: Headers = { "x-queue-type": "classic" }
+
+/** The same for the entries of an arguments table. */
+export const assertSameArguments = (
+  what: string,
+  names: ReadonlyArray<string>,
+  received: Headers,
+  current: Headers
+): void => {
+  for (const name of names) {
+    const wanted = received[name]
+    const actual = current[name]
+    if (sameValue(wanted ?? defaults[name], actual ?? defaults[name])) continue
+    throw wanted === undefined || actual === undefined
+      ? inequivalent(what, name, describe(wanted), describe(actual))
+      : inequivalent(what, name, `'${render(wanted)}'`, `'${render(actual)}'`)
+  }
+}
+
+const classicOnly = ["x-max-priority", "x-queue-mode", "x-queue-master-locator"]
+const quorumOnly = [
+  "x-delivery-limit",
+  "x-dead-letter-strategy",
+  "x-quorum-initial-group-size",
+  "x-max-in-memory-length",
+  "x-max-in-memory-bytes"
+]
+
+/** The arguments that count when a queue is declared again, in the order in which RabbitMQ compares them. */
+export const comparedArguments: ReadonlyArray<string> = [
+  "x-expires",
+  "x-message-ttl",
+  "x-dead-letter-exchange",
+  "x-dead-letter-routing-key",
+  "x-max-length",
+  "x-max-length-bytes",
+  "x-overflow",
+  "x-single-active-consumer",
+  "x-queue-type",
+  ...classicOnly,
+  ...quorumOnly
+]
+
+const overflows: ReadonlySet<HeaderValue | undefined> = new Set(["drop-head", "reject-publish", "reject-publish-dlx"])
+
+/** RabbitMQ's reading of the arguments of a queue, or the fault with which it refuses them. */
+export const readSettings = (
+  declaration: QueueDeclaration,
+  vhost: string,
+  defaultDeliveryLimit: number | undefined
+): QueueSettings => {
+  const args = declaration.arguments
+  const what = named("queue", declaration.queue, vhost)
+  const invalid = (name: string, detail: string) => preconditionFailed(`invalid arg '${name}' for ${what}: ${detail}`)
+
+  const whole = (name: string, least: number, most: number): number | undefined => {
+    const value = args[name]
+    if (value === undefined) return undefined
+    if (typeof value !== "number" || !Number.isInteger(value)) {
+      throw invalid(name, `"expected integer, got ${wireType(value)}"`)
+    }
+    if (value < 0) throw invalid(name, `{value_negative,${value}}`)
+    if (value < least) throw invalid(name, `{value_zero,${value}}`)
+    if (value > most) throw invalid(name, `{${most === 255 ? "max_value_exceeded" : "value_too_large"},${value}}`)
+    return value
+  }
+  const text = (name: string): string | undefined => {
+    const value = args[name]
+    if (value === undefined) return undefined
+    if (typeof value !== "string") throw invalid(name, `{unacceptable_type,${wireType(value)}}`)
+    return value
+  }
+
+  const deadLetterExchange = args["x-dead-letter-exchange"]
+  if (deadLetterExchange !== undefined && typeof deadLetterExchange !== "string") {
+    throw preconditionFailed(
+      `invalid type '${wireType(deadLetterExchange)}' for arg 'x-dead-letter-exchange' in ${what}`
+    )
+  }
+  const type = text("x-queue-type") ?? "classic"
+  if (type !== "classic" && type !== "quorum") throw invalid("x-queue-type", `"unsupported queue type '${type}'"`)
+  for (const name of type === "classic" ? quorumOnly : classicOnly) {
+    if (args[name] !== undefined) {
+      throw preconditionFailed(`invalid arg '${name}' for ${what} of queue type rabbit_${type}_queue`)
+    }
+  }
+  if (type === "quorum") {
+    const properties = [
+      ["non-durable", !declaration.durable],
+      ["auto-delete", declaration.autoDelete],
+      ["exclusive-owner", declaration.exclusive]
+    ] as const
+    for (const [property, isSet] of properties) {
+      if (isSet) throw preconditionFailed(`invalid property '${property}' for ${what}`)
+    }
+  }
+  const singleActiveConsumer = args["x-single-active-consumer"] ?? false
+  if (typeof singleActiveConsumer !== "boolean") {
+    throw invalid("x-single-active-consumer", `{unacceptable_type,${wireType(singleActiveConsumer)}}`)
+  }
+  const mode = text("x-queue-mode")
+  if (mode !== undefined && mode !== "default" && mode !== "lazy") {
+    throw invalid("x-queue-mode", `"unsupported queue mode '${mode}'"`)
+  }
+  const overflow = text("x-overflow") ?? "drop-head"
+  if (!overflows.has(overflow)) throw invalid("x-overflow", "invalid_overflow")
+  const deadLetterRoutingKey = text("x-dead-letter-routing-key")
+  if (deadLetterRoutingKey !== undefined && deadLetterExchange === undefined) {
+    throw invalid("x-dead-letter-routing-key", "routing_key_but_no_dlx_defined")
+  }
+  const limit = args["x-delivery-limit"]
+  return {
+    type,
+    messageTtl: whole("x-message-ttl", 0, longestExpiry),
+    expires: whole("x-expires", 1, longestExpiry),
+    maxLength: whole("x-max-length", 0, Number.MAX_SAFE_INTEGER),
+    maxLengthBytes: whole("x-max-length-bytes", 0, Number.MAX_SAFE_INTEGER),
+    overflow: overflow as Overflow,
+    deadLetterExchange,
+    deadLetterRoutingKey,
+    maxPriority: whole("x-max-priority", 0, 255) ?? 0,
+    singleActiveConsumer,
+    // RabbitMQ takes anything here and reads only whole numbers.
+    deliveryLimit: typeof limit === "number" && limit >= 0 ? limit : defaultDeliveryLimit
+  }
+}

@@ -1,0 +1,14 @@
+/**
+ * Random numbers that a seed decides: the broker's choices and fault plans can be replayed.
+ */
+
+/** A generator of numbers from 0 to below 1 (mulberry32). */
+export const seeded = (seed: number): () => number => {
+  let state = seed | 0
+  return () => {
+    state = (state + 0x6d2b79f5) | 0
+    let t = Math.imul(state ^ (state >>> 15), 1 | state)
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t
+    return ((t ^ (t >>> 14)) >>> 0) / 4294967296
+  }
+}

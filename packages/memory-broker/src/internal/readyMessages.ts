@@ -1,0 +1,168 @@
+/**
+ * The messages of a queue that wait for a consumer, in the order in which they will be delivered.
+ */
+import type { Message } from "./message.ts"
+
+/** A message in one queue. */
+export interface Entry {
+  readonly message: Message
+  /** Its place in the queue: a message that is requeued goes back there. */
+  readonly position: number
+  readonly priority: number
+  readonly size: number
+  /** Milliseconds on the Clock; undefined if it does not expire. */
+  readonly expiresAt: number | undefined
+  redelivered: boolean
+  /** How many times it came back. */
+  returns: number
+}
+
+/** A FIFO over an array, with a head that moves, so that taking does not shift the rest. */
+class Run {
+  #entries: Array<Entry> = []
+  #head = 0
+
+  get length(): number {
+    return this.#entries.length - this.#head
+  }
+
+  peek(): Entry | undefined {
+    return this.#entries[this.#head]
+  }
+
+  push(entry: Entry): void {
+    this.#entries.push(entry)
+  }
+
+  shift(): Entry | undefined {
+    const entry = this.#entries[this.#head]
+    if (entry === undefined) return undefined
+    this.#head++
+    if (this.#head > 1024 && this.#head * 2 > this.#entries.length) {
+      this.#entries = this.#entries.slice(this.#head)
+      this.#head = 0
+    }
+    return entry
+  }
+
+  /** Put entries, in order of position, back among the others. */
+  insert(back: ReadonlyArray<Entry>): void {
+    const first = this.peek()
+    if (back.length <= this.#head && (first === undefined || back[back.length - 1]!.position < first.position)) {
+      this.#head -= back.length
+      for (let i = 0; i < back.length; i++) this.#entries[this.#head + i] = back[i]!
+      return
+    }
+    const rest = this.#entries.slice(this.#head)
+    const merged: Array<Entry> = []
+    let i = 0
+    for (const entry of back) {
+      while (i < rest.length && rest[i]!.position < entry.position) merged.push(rest[i++]!)
+      merged.push(entry)
+    }
+    this.#entries = merged.concat(rest.slice(i))
+    this.#head = 0
+  }
+
+  *[Symbol.iterator](): Iterator<Entry> {
+    for (let i = this.#head; i < this.#entries.length; i++) yield this.#entries[i]!
+  }
+}
+
+const byPosition = (a: Entry, b: Entry): number => a.position - b.position
+
+/** How requeued messages rejoin the others: classic queues keep places, quorum queues hand returns out first. */
+export type RequeueOrder = "byPosition" | "returnsFirst"
+
+export class ReadyMessages {
+  readonly #order: RequeueOrder
+  /** The highest priority first. */
+  readonly #levels: ReadonlyArray<{ readonly priority: number; readonly run: Run }>
+  #returned = new Run()
+  #length = 0
+  #bytes = 0
+
+  constructor(priorities: number, order: RequeueOrder) {
+    this.#order = order
+    this.#levels = Array.from({ length: priorities + 1 }, (_, i) => ({ priority: priorities - i, run: new Run() }))
+  }
+
+  get length(): number {
+    return this.#length
+  }
+
+  get bytes(): number {
+    return this.#bytes
+  }
+
+  #firstRun(): Run | undefined {
+    if (this.#length === 0) return undefined
+    if (this.#returned.length > 0) return this.#returned
+    for (const level of this.#levels) if (level.run.length > 0) return level.run
+    return undefined
+  }
+
+  #level(entry: Entry): Run {
+    const levels = this.#levels
+    return levels[levels.length - 1 - entry.priority]!.run
+  }
+
+  peek(): Entry | undefined {
+    return this.#firstRun()?.peek()
+  }
+
+  push(entry: Entry): void {
+    this.#level(entry).push(entry)
+    this.#length++
+    this.#bytes += entry.size
+  }
+
+  shift(): Entry | undefined {
+    const entry = this.#firstRun()?.shift()
+    if (entry !== undefined) {
+      this.#length--
+      this.#bytes -= entry.size
+    }
+    return entry
+  }
+
+  requeue(entries: ReadonlyArray<Entry>): void {
+    for (const entry of entries) {
+      this.#length++
+      this.#bytes += entry.size
+    }
+    if (this.#order === "returnsFirst") {
+      for (const entry of entries) this.#returned.push(entry)
+      return
+    }
+    const sorted = [...entries].sort(byPosition)
+    for (const level of this.#levels) {
+      const own = sorted.filter((entry) => entry.priority === level.priority)
+      if (own.length > 0) level.run.insert(own)
+    }
+  }
+
+  /** Take the expired messages off the head: one that is behind a message that still lives stays where it is. */
+  shiftExpired(now: number): Array<Entry> {
+    const expired: Array<Entry> = []
+    for (let head = this.peek(); head?.expiresAt !== undefined && head.expiresAt <= now; head = this.peek()) {
+      expired.push(head)
+      this.shift()
+    }
+    return expired
+  }
+
+  clear(): Array<Entry> {
+    const all = [...this]
+    this.#returned = new Run()
+    for (const level of this.#levels) while (level.run.shift() !== undefined);
+    this.#length = 0
+    this.#bytes = 0
+    return all
+  }
+
+  *[Symbol.iterator](): Iterator<Entry> {
+    yield* this.#returned
+    for (const level of this.#levels) yield* level.run
+  }
+}

@@ -1,0 +1,49 @@
+/**
+ * What RabbitMQ says when it refuses something: the reply code, the text, and whether the channel or the whole
+ * connection is closed for it. The texts are RabbitMQ's own, because clients read them.
+ */
+
+/** Thrown inside the broker and caught where a frame is handled: the state is left as it was before the frame. */
+export class ReplyFault extends Error {
+  readonly scope: "channel" | "connection"
+  readonly replyCode: number
+  readonly replyText: string
+  constructor(scope: "channel" | "connection", replyCode: number, replyText: string) {
+    // A fault is an answer, not a defect: nobody reads its stack, and capturing one costs more than the rest.
+    const limit = Error.stackTraceLimit
+    Error.stackTraceLimit = 0
+    super(replyText)
+    Error.stackTraceLimit = limit
+    this.scope = scope
+    this.replyCode = replyCode
+    this.replyText = replyText
+  }
+}
+
+/** `'orders' in vhost '/'`, as RabbitMQ names things. */
+export const named = (kind: "queue" | "exchange", name: string, vhost: string): string =>
+  `${kind} '${name}' in vhost '${vhost}'`
+
+export const accessRefused = (text: string): ReplyFault => new ReplyFault("channel", 403, `ACCESS_REFUSED - ${text}`)
+
+export const notFound = (text: string): ReplyFault => new ReplyFault("channel", 404, `NOT_FOUND - ${text}`)
+
+export const resourceLocked = (queue: string, vhost: string): ReplyFault =>
+  new ReplyFault(
+    "channel",
+    405,
+    `RESOURCE_LOCKED - cannot obtain exclusive access to locked ${named("queue", queue, vhost)}. ` +
+      "It could be originally declared on another connection or the exclusive property value does not match that of " +
+      "the original declaration."
+  )
+
+export const preconditionFailed = (text: string): ReplyFault =>
+  new ReplyFault("channel", 406, `PRECONDITION_FAILED - ${text}`)
+
+export const commandInvalid = (text: string): ReplyFault =>
+  new ReplyFault("connection", 503, `COMMAND_INVALID - ${text}`)
+
+export const notAllowed = (text: string): ReplyFault => new ReplyFault("connection", 530, `NOT_ALLOWED - ${text}`)
+
+export const connectionForced = (text: string): ReplyFault =>
+  new ReplyFault("connection", 320, `CONNECTION_FORCED - ${text}`)

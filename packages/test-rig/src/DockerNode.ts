@@ -1,0 +1,97 @@
+/**
+ * A RabbitMQ node as a Docker container, for machines on which no RabbitMQ can be had otherwise.
+ */
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Schedule from "effect/Schedule"
+import type * as Scope from "effect/Scope"
+import { randomBytes } from "node:crypto"
+import type { BrokerNode } from "./BrokerNode.ts"
+import * as FreePort from "./FreePort.ts"
+import * as Keeper from "./Keeper.ts"
+import * as NodeConfiguration from "./NodeConfiguration.ts"
+import * as Probe from "./Probe.ts"
+import { RabbitMqError, RabbitMqUnavailable } from "./RabbitMqError.ts"
+import * as Subprocess from "./Subprocess.ts"
+
+/**
+ * Names the image for a version of RabbitMQ, or says why no container can be had.
+ */
+export const findImage = (version: string | undefined): Effect.Effect<string, RabbitMqUnavailable> =>
+  Subprocess.run({ program: "docker", args: ["version", "--format", "{{.Server.Version}}"] }).pipe(
+    Effect.mapError(() => new RabbitMqUnavailable({ message: "no Docker daemon answers" })),
+    Effect.as(`rabbitmq:${version ?? "4"}`)
+  )
+
+/**
+ * Starts a container that vanishes with the scope.
+ */
+export const make = Effect.fnUntraced(function*(
+  image: string,
+  configuration: NodeConfiguration.NodeConfiguration
+): Effect.fn.Return<BrokerNode, RabbitMqError, Scope.Scope> {
+  const keeper = yield* Keeper.make
+  const name = `effect-amqp-rig-${randomBytes(4).toString("hex")}`
+  const port = yield* FreePort.find
+  const tlsPort = configuration.tls === undefined ? undefined : yield* FreePort.find
+  const files = yield* Effect.tryPromise({
+    try: () => NodeConfiguration.write(keeper.directory, configuration, tlsPort === undefined ? undefined : "5671"),
+    catch: (cause) => new RabbitMqError({ message: "The container's configuration could not be written", cause })
+  })
+
+  keeper.watchContainer(name)
+  yield* docker(
+    [
+      "create",
+      "--name",
+      name,
+      "--hostname",
+      name,
+      "--publish",
+      `127.0.0.1:${port}:5672`,
+      ...(tlsPort === undefined ? [] : ["--publish", `127.0.0.1:${tlsPort}:5671`]),
+      // The configuration names certificates by their path, which is therefore the same inside.
+      "--volume",
+      `${keeper.directory}:${keeper.directory}:ro`,
+      "--volume",
+      `${files.basic}:/etc/rabbitmq/conf.d/99-test-rig.conf:ro`,
+      "--volume",
+      `${files.advanced}:/etc/rabbitmq/advanced.config:ro`,
+      image
+    ],
+    "5 minutes"
+  )
+
+  const start = docker(["start", name], "30 seconds").pipe(
+    Effect.andThen(Effect.repeat(Probe.speaksAmqp("127.0.0.1", port), {
+      schedule: Schedule.spaced("50 millis"),
+      until: (answered) => answered
+    })),
+    Effect.timeoutOrElse({
+      duration: "90 seconds",
+      orElse: () => Effect.fail(new RabbitMqError({ message: `The container of ${image} did not speak AMQP` }))
+    }),
+    Effect.asVoid
+  )
+  yield* start
+
+  return {
+    port,
+    tlsPort,
+    address: {
+      command: { program: "docker", args: ["exec", "--interactive", name, "rabbitmqctl", "--quiet", "eval"] },
+      environment: undefined
+    },
+    start,
+    stop: docker(["stop", "--time", "30", name], "40 seconds"),
+    kill: docker(["kill", "--signal", "KILL", name], "10 seconds"),
+    freeze: docker(["pause", name], "10 seconds"),
+    thaw: docker(["unpause", name], "10 seconds")
+  }
+})
+
+const docker = (args: ReadonlyArray<string>, timeout: Duration.Input): Effect.Effect<void, RabbitMqError> =>
+  Subprocess.run({ program: "docker", args }, { timeout }).pipe(
+    Effect.mapError((error) => new RabbitMqError({ message: error.message, cause: error })),
+    Effect.asVoid
+  )

@@ -1,0 +1,101 @@
+/**
+ * What a node is wanted to be like, and how that is told it.
+ */
+import * as Duration from "effect/Duration"
+import { writeFile } from "node:fs/promises"
+import { join } from "node:path"
+
+/**
+ * The wishes of one test; a node of no wishes has RabbitMQ's own defaults.
+ */
+export interface NodeConfiguration {
+  readonly limits?: Limits | undefined
+  /** Certificates for a second listener that speaks TLS. */
+  readonly tls?: Tls | undefined
+  /** Further entries of `rabbitmq.conf`. */
+  readonly settings?: Readonly<Record<string, string | number | boolean>> | undefined
+}
+
+/**
+ * Limits at which a broker turns against its clients.
+ */
+export interface Limits {
+  /** How long a delivery may stay unacknowledged; looked at every `channelTickInterval`. */
+  readonly consumerTimeout?: Duration.Input | undefined
+  readonly channelTickInterval?: Duration.Input | undefined
+  /** In bytes. */
+  readonly maxMessageSize?: number | undefined
+}
+
+/**
+ * The node's own certificate and what it asks of its clients, all in PEM.
+ */
+export interface Tls {
+  /** The authority whose client certificates the node accepts. */
+  readonly authority: string
+  readonly certificate: string
+  readonly privateKey: string
+  /** Whether a client certificate that is presented must be valid. */
+  readonly verifyPeer?: boolean | undefined
+  /** Whether a client must present a certificate at all. */
+  readonly failIfNoPeerCert?: boolean | undefined
+}
+
+/**
+ * A node's configuration files.
+ */
+export interface Files {
+  /** `rabbitmq.conf` */
+  readonly basic: string
+  /** `advanced.config` */
+  readonly advanced: string
+}
+
+/**
+ * Writes the configuration files, and the certificates that they name, into a directory of the node.
+ */
+export const write = async (
+  directory: string,
+  configuration: NodeConfiguration,
+  tlsListener: string | undefined
+): Promise<Files> => {
+  const files: Files = { basic: join(directory, "rabbitmq.conf"), advanced: join(directory, "advanced.config") }
+  const lines = Object.entries(configuration.settings ?? {}).map(([key, value]) => `${key} = ${value}`)
+  const { tls } = configuration
+  if (tls !== undefined && tlsListener !== undefined) {
+    const pems = {
+      cacertfile: join(directory, "authority.pem"),
+      certfile: join(directory, "certificate.pem"),
+      keyfile: join(directory, "private-key.pem")
+    }
+    await writeFile(pems.cacertfile, tls.authority)
+    await writeFile(pems.certfile, tls.certificate)
+    await writeFile(pems.keyfile, tls.privateKey)
+    lines.push(
+      `listeners.ssl.1 = ${tlsListener}`,
+      ...Object.entries(pems).map(([key, path]) => `ssl_options.${key} = ${path}`),
+      `ssl_options.verify = ${tls.verifyPeer === true ? "verify_peer" : "verify_none"}`,
+      `ssl_options.fail_if_no_peer_cert = ${tls.failIfNoPeerCert === true}`
+    )
+  }
+  await writeFile(files.basic, `${lines.join("\n")}\n`)
+  const terms = limitSettings(configuration.limits ?? {}).map(([key, value]) => `{${key}, ${value}}`)
+  await writeFile(files.advanced, `[{rabbit, [${terms.join(", ")}]}].\n`)
+  return files
+}
+
+/**
+ * The limits under the names that they have in the environment of the application `rabbit`. Not all of them have a name
+ * in `rabbitmq.conf`.
+ */
+export const limitSettings = (limits: Limits): ReadonlyArray<readonly [key: string, value: number]> => [
+  ...setting("consumer_timeout", limits.consumerTimeout, Duration.toMillis),
+  ...setting("channel_tick_interval", limits.channelTickInterval, Duration.toMillis),
+  ...setting("max_message_size", limits.maxMessageSize, (bytes) => bytes)
+]
+
+const setting = <A>(
+  key: string,
+  value: A | undefined,
+  render: (value: A) => number
+): ReadonlyArray<readonly [key: string, value: number]> => value === undefined ? [] : [[key, render(value)]]
