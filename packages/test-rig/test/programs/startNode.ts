@@ -8,5 +8,5 @@ await Effect.runPromise(Effect.scoped(Effect.gen(function*() {
   const home = yield* broker.evalErlang("os:getenv(\"HOME\")")
   process.stdout.write(`{"pid":${pid},"home":${home}}\n`)
   setInterval(() => {}, 1000)
-  yield* Effect.never
+  return yield* Effect.never
 })))
