@@ -85,7 +85,8 @@ export interface SourceOptions {
   readonly arguments?: Arguments | undefined
 }
 
-interface HandlingOptions<E, Handled> extends SourceOptions {
+/** What is the same for messages and for batches; all of it optional. */
+export interface HandlingOptions<E, Handled> extends SourceOptions {
   /** What happens to a message whose handler failed with a typed error; `deadLetter` by default. */
   readonly onFailure?: FailurePolicy<E, Handled> | undefined
   /** How long a handler may run before it is interrupted and fails with {@link HandlerTimeout}; no limit by default. */
@@ -154,11 +155,7 @@ const positive = (option: string, input: Duration.Input): Effect.Effect<Duration
 }
 
 const finite = (option: string, input: Duration.Input): Effect.Effect<Duration.Duration, AmqpError> =>
-  Effect.flatMap(
-    positive(option, input),
-    (duration) =>
-      Duration.isFinite(duration) ? Effect.succeed(duration) : Effect.fail(invalid(option, "it must be finite"))
-  )
+  Effect.filterOrFail(positive(option, input), Duration.isFinite, () => invalid(option, "it must be finite"))
 
 const count = (option: string, value: number, maximum: number): Effect.Effect<number, AmqpError> =>
   Number.isInteger(value) && value >= 1 && value <= maximum
@@ -289,13 +286,14 @@ const startSingly = Effect.fnUntraced(function*<E, R>(
  * it: with `NotFound` if there is no such queue, with `AccessRefused` without the permission to read it, with
  * `ResourceLocked` if another has kept it for itself for three heartbeats; or with `InvalidConfiguration`.
  *
- * A message is acknowledged when its handler succeeds. When that fails with a typed error, `onFailure` decides; when it
- * dies, its message is dead-lettered and the defect logged; when it is interrupted from outside, its message is requeued.
+ * A message is acknowledged when its handler succeeds. When that fails with a typed error, `onFailure` decides. When it
+ * dies, the message is dead-lettered and the defect logged. When it is interrupted, the message is requeued; if it had
+ * interrupted itself and the message was `redelivered` already, that is dead-lettered.
  */
 export const make = <E, R>(
   queue: Source,
   handler: (delivery: Delivery) => Effect.Effect<unknown, E, R>,
-  options: Options<NoInfer<E>> = {}
+  options: Options<E> = {}
 ): Effect.Effect<Consumer, AmqpError, AmqpConnection | R | Scope.Scope> =>
   Effect.contextWith((context: Context.Context<R>) => startSingly(queue, handler, options, context))
 
@@ -311,7 +309,7 @@ export const make = <E, R>(
 export const run = <E, R>(
   queue: Source,
   handler: (delivery: Delivery) => Effect.Effect<unknown, E, R>,
-  options: Options<NoInfer<E>> = {}
+  options: Options<E> = {}
 ): Effect.Effect<never, AmqpError, AmqpConnection | R> =>
   Effect.contextWith((context: Context.Context<R>) =>
     Effect.scoped(Effect.flatMap(startSingly(queue, handler, options, context), (consumer) => consumer.ended))
@@ -329,20 +327,23 @@ export const run = <E, R>(
  *   Effect.fnUntraced(function*(delivery) {
  *     yield* Invoices.create(yield* delivery.json(Order))
  *   }),
- *   { concurrency: 10, onFailure: AmqpConsumer.retry(Schedule.exponential("1 second").pipe(Schedule.upTo({ times: 5 }))) }
+ *   {
+ *     concurrency: 10,
+ *     onFailure: AmqpConsumer.retry(Schedule.exponential("1 second").pipe(Schedule.upTo({ times: 5 })))
+ *   }
  * )
  * ```
  */
 export const layer = <E, R>(
   queue: Source,
   handler: (delivery: Delivery) => Effect.Effect<unknown, E, R>,
-  options: Options<NoInfer<E>> = {}
+  options: Options<E> = {}
 ): Layer.Layer<never, AmqpError, AmqpConnection | Exclude<R, Scope.Scope>> =>
   Layer.effectDiscard(make(queue, handler, options))
 
 /**
- * Consume in batches, one by one and in order, until interrupted, and drain then; otherwise as {@link run}. The messages
- * of a batch share the outcome of their handler, and come from one channel.
+ * Consume in batches, one by one and in order, until interrupted, and drain then; otherwise as {@link run}. The
+ * messages of a batch share the outcome of their handler, and come from one channel.
  *
  * @example
  * ```ts
@@ -352,7 +353,7 @@ export const layer = <E, R>(
 export const runBatch = <E, R>(
   queue: Source,
   handler: (batch: NonEmptyReadonlyArray<Delivery>) => Effect.Effect<unknown, E, R>,
-  options: BatchOptions<NoInfer<E>> = {}
+  options: BatchOptions<E> = {}
 ): Effect.Effect<never, AmqpError, AmqpConnection | R> =>
   Effect.contextWith((context: Context.Context<R>) =>
     Effect.scoped(Effect.gen(function*() {
@@ -396,9 +397,9 @@ export const stream = (
  * The failure policy of trying again after the delays of a schedule, and of parking what failed once more after that.
  *
  * For a queue `invoices`, a message waits in `invoices.retry.<milliseconds>`, one queue for each distinct delay of the
- * schedule, which RabbitMQ dead-letters back to `invoices`; in the end it goes to `invoices.parked`, where nothing takes
- * it away. These queues are declared, durable as `invoices` is and quorum queues if that was given as one, before the
- * consumer starts, or by a policy that is a function, when it first returns this. They are never deleted.
+ * schedule, which RabbitMQ dead-letters back to `invoices`; in the end it goes to `invoices.parked`, where nothing
+ * takes it away. These queues are declared before the consumer starts, or when a policy that is a function first
+ * returns this: durable if `invoices` is, and quorum queues if it was given as one. They are never deleted.
  *
  * What waits is a copy with the same body, message id and other properties, its number in the header `x-retry-attempt`
  * and where it was first published in others, so that a delivery shows the original exchange and routing key. Its

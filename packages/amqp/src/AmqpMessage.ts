@@ -197,7 +197,7 @@ export class Delivery {
     return Effect.sync(() => this.ackUnsafe(options?.multiple === true))
   }
 
-  /** Refuse the message: back into the queue (`requeue`), or to the dead letter exchange, the default. As {@link ack}. */
+  /** Refuse the message: back into the queue (`requeue`), or to the dead letter exchange, the default; as {@link ack}. */
   nack(
     options?: { readonly requeue?: boolean | undefined; readonly multiple?: boolean | undefined }
   ): Effect.Effect<boolean> {

@@ -34,7 +34,7 @@ import { keep } from "./internal/liveChannel.ts"
 import { Pipeline } from "./internal/pipeline.ts"
 import * as ProducerSpan from "./internal/producerSpan.ts"
 import { PublisherMetrics } from "./internal/publisherMetrics.ts"
-import type { Entry, Outcome } from "./internal/publishQueue.ts"
+import type { Entry } from "./internal/publishQueue.ts"
 import { PublishQueue } from "./internal/publishQueue.ts"
 import * as ScheduleDelays from "./internal/scheduleDelays.ts"
 import type { BatchError, BatchFailure } from "./PublishError.ts"
@@ -324,33 +324,41 @@ export const make = Effect.fnUntraced(function*(
       const messageId = encoded.wire.properties.messageId
       let entry: Entry | undefined
       let waitingFor: PublishErrors.WaitingFor = "connection"
-      const confirmed = Effect.callback<void, PublishError>((resume) => {
-        const onSettled = (_: Entry, outcome: Outcome) =>
-          afterCallback(() =>
-            resume(outcome === undefined ? Effect.void : Effect.fail(new PublishError({ messageId, reason: outcome })))
+      return Effect.timeoutOrElse(
+        Effect.callback<void, PublishError>((resume) => {
+          entry = queue.submit(
+            encoded,
+            (_, outcome) =>
+              afterCallback(() =>
+                resume(
+                  outcome === undefined ? Effect.void : Effect.fail(new PublishError({ messageId, reason: outcome }))
+                )
+              ),
+            0,
+            message
           )
-        entry = queue.submit(encoded, onSettled, 0, message)
-        return Effect.sync(() => {
-          waitingFor = queue.waitingFor(entry!)
-          queue.abandon(entry!)
-        })
-      })
-      return Effect.timeoutOrElse(confirmed, {
-        duration: confirmTimeout,
-        orElse: () => {
-          metrics.failed++
-          return Effect.fail(
-            new PublishError({
-              messageId,
-              reason: new PublishErrors.ConfirmTimeout({
-                published: entry === undefined || entry.written === 0 ? "no" : "unknown",
-                millis: confirmMillis,
-                waitingFor
+          return Effect.sync(() => {
+            waitingFor = queue.waitingFor(entry!)
+            queue.abandon(entry!)
+          })
+        }),
+        {
+          duration: confirmTimeout,
+          orElse: () => {
+            metrics.failed++
+            return Effect.fail(
+              new PublishError({
+                messageId,
+                reason: new PublishErrors.ConfirmTimeout({
+                  published: entry === undefined || entry.written === 0 ? "no" : "unknown",
+                  millis: confirmMillis,
+                  waitingFor
+                })
               })
-            })
-          )
+            )
+          }
         }
-      })
+      )
     })
 
   const publish = options.tracing !== true

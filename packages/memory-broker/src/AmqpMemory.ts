@@ -37,10 +37,10 @@ import type { Counts, QueueState } from "./internal/inspection.ts"
 import { count, inspectQueue } from "./internal/inspection.ts"
 import { makeLevers } from "./internal/levers.ts"
 import { Network } from "./internal/network.ts"
-import { seeded } from "./internal/random.ts"
 import { Timers } from "./internal/timers.ts"
 import type { Trace } from "./internal/trace.ts"
 import { noTrace, renderTrace } from "./internal/trace.ts"
+import { seeded } from "./SeededRandom.ts"
 
 export type { Permissions } from "./internal/accounts.ts"
 export type { PublishRecord } from "./internal/broker.ts"
@@ -49,8 +49,6 @@ export type { Counts, QueueState } from "./internal/inspection.ts"
 
 /** The broker seen from outside the wire: every way to break it, and what is in it. */
 export interface Service {
-  // --- connections
-
   /**
    * Refuse the next `count` attempts to connect, as if nothing listened.
    *
@@ -127,8 +125,6 @@ export interface Service {
    */
   readonly start: Effect.Effect<void>
 
-  // --- channels and consumers
-
   /**
    * Close every channel with this code and text.
    *
@@ -143,8 +139,6 @@ export interface Service {
    * @example `yield* broker.cancelConsumers("invoices")`
    */
   readonly cancelConsumers: (queue: string, vhost?: string) => Effect.Effect<void>
-
-  // --- publishing
 
   /**
    * Keep every confirm back until `releaseConfirms`; messages are stored as usual.
@@ -215,8 +209,6 @@ export interface Service {
    */
   readonly heal: Effect.Effect<void>
 
-  // --- accounts
-
   /** Add a virtual host in which `guest` may do everything. */
   readonly addVhost: (name: string) => Effect.Effect<void>
   /**
@@ -231,8 +223,6 @@ export interface Service {
     readonly vhost?: string | undefined
     readonly permissions?: Permissions | undefined
   }) => Effect.Effect<void>
-
-  // --- inspection
 
   /** How many messages of a queue are ready for delivery; 0 for a queue that does not exist. */
   readonly depth: (queue: string, vhost?: string) => Effect.Effect<number>

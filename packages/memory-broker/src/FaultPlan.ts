@@ -13,7 +13,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type { Service } from "./AmqpMemory.ts"
 import { AmqpMemory } from "./AmqpMemory.ts"
-import { seeded } from "./internal/random.ts"
+import { seeded } from "./SeededRandom.ts"
 
 /** One fault; those that last say for how long. */
 export type Fault =

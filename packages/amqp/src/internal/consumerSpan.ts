@@ -25,18 +25,20 @@ export const withConsumerSpan = <A, E, R>(
       "messaging.system": "rabbitmq",
       "messaging.operation.name": "process",
       "messaging.operation.type": "process",
-      "messaging.destination.name": first.exchange,
+      "messaging.destination.name": first.exchange === "" ? "amq.default" : first.exchange,
       "messaging.destination.subscription.name": first.queue,
-      ...(deliveries.length === 1
-        ? {
-          "messaging.message.id": first.messageId,
-          "messaging.message.conversation_id": first.properties.correlationId,
-          "messaging.message.body.size": first.body.byteLength,
-          "messaging.rabbitmq.destination.routing_key": first.routingKey,
-          "messaging.rabbitmq.message.delivery_tag": first.deliveryTag
-        }
-        : { "messaging.batch.message_count": deliveries.length })
+      ...(deliveries.length === 1 ? ofMessage(first) : { "messaging.batch.message_count": deliveries.length })
     },
     captureStackTrace: false
   })
 }
+
+const ofMessage = ({ body, deliveryTag, messageId, properties, routingKey }: Delivery) => ({
+  "messaging.message.body.size": body.byteLength,
+  "messaging.rabbitmq.destination.routing_key": routingKey,
+  "messaging.rabbitmq.message.delivery_tag": deliveryTag,
+  ...(messageId === undefined ? {} : { "messaging.message.id": messageId }),
+  ...(properties.correlationId === undefined
+    ? {}
+    : { "messaging.message.conversation_id": properties.correlationId })
+})

@@ -1,18 +1,17 @@
 /**
- * A consumer at work: a subscription, the handlers that it feeds, the policy for those that fail, the guard against the
- * broker's patience, and the drain at the end. The same for single messages and for batches.
+ * A consumer at work, from its subscription to its drain. The same for single messages and for batches.
  */
-import * as Cause from "effect/Cause"
+import type * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as References from "effect/References"
-import type * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import { AmqpConnection } from "../AmqpConnection.ts"
 import type { AmqpError } from "../AmqpError.ts"
 import type { Delivery } from "../AmqpMessage.ts"
+import { guard } from "./ackTimeoutGuard.ts"
 import * as AfterCallback from "./afterCallback.ts"
 import type { ConsumerCounts } from "./consumerMetrics.ts"
 import { ConsumerMetrics } from "./consumerMetrics.ts"
@@ -20,15 +19,11 @@ import * as DelayedRetry from "./delayedRetry.ts"
 import type { DeliveryChannel } from "./deliveryChannel.ts"
 import type { Settlement, Work } from "./dispatcher.ts"
 import { Dispatcher } from "./dispatcher.ts"
+import type { Outcome } from "./failurePolicy.ts"
+import * as FailurePolicy from "./failurePolicy.ts"
 import { labelOf } from "./queueName.ts"
 import type { Subscription, SubscriptionOptions } from "./subscription.ts"
 import { subscribe } from "./subscription.ts"
-
-/** What is to become of a message whose handler failed. */
-export type Outcome =
-  | "deadLetter"
-  | "requeue"
-  | { readonly _tag: "Retry"; readonly schedule: Schedule.Schedule<unknown> }
 
 /** What a handler is given at once: a delivery, or a batch of them. */
 export interface Portions<T> {
@@ -68,12 +63,6 @@ export interface Consumption extends Pick<Subscription, "health" | "ended"> {
   readonly counts: () => ConsumerCounts
 }
 
-// When the guard acts, as a part of the broker's delivery acknowledgement timeout.
-const patience = 0.8
-
-// How long a message rests before it is requeued because it could not be put into a wait queue.
-const requeuePause = Duration.seconds(1)
-
 // How long handlers may take to clean up when the drain interrupts them.
 const interruptGrace = Duration.seconds(1)
 
@@ -87,6 +76,13 @@ export const consume = Effect.fnUntraced(function*<T, E, R>(
   const { onFailure, portions } = options
   const delays = yield* DelayedRetry.make(options.queue)
   if (typeof onFailure === "object") yield* delays.prepare(onFailure.schedule)
+  const judge = FailurePolicy.make({
+    onFailure,
+    delays,
+    onDelayed(went) {
+      metrics.failed[went]++
+    }
+  })
 
   const ownAnnotations = Context.get(options.context, References.CurrentLogAnnotations)
   const contextOf = (portion: T): Context.Context<R> => {
@@ -98,45 +94,11 @@ export const consume = Effect.fnUntraced(function*<T, E, R>(
     )
   }
 
-  /** Put a message, or each of a batch, where its next attempt waits. */
-  const delay = (portion: T, schedule: Schedule.Schedule<unknown>): Effect.Effect<Settlement> =>
-    Effect.forEach(
-      portions.all(portion),
-      (delivery) =>
-        Effect.tap(delays.delay(delivery, schedule), (went) => {
-          metrics.failed[went]++
-          return Effect.logWarning(went === "retry" ? "AMQP message will be retried" : "AMQP message parked")
-        }),
-      { concurrency: "unbounded", discard: true }
-    ).pipe(
-      Effect.as<Settlement>("delayed"),
-      Effect.catch((error) =>
-        Effect.logError("AMQP message could not be delayed, requeueing it", { reason: error.message }).pipe(
-          Effect.andThen(Effect.sleep(requeuePause)),
-          Effect.as<Settlement>("requeue")
-        )
-      )
-    )
-
-  const judge = (work: Work<T>, cause: Cause.Cause<E>): Effect.Effect<Settlement> => {
-    if (work.isInterrupted && Cause.hasInterrupts(cause)) return Effect.succeed("requeue")
-    if (Cause.hasDies(cause)) {
-      return Effect.as(Effect.logError("AMQP handler died, its message is dead-lettered", cause), "deadLetter")
-    }
-    const error = Cause.findErrorOption(cause)
-    if (error._tag === "None") {
-      // Requeued each time, the message of a handler that always interrupts itself would go round without a pause.
-      const seen = portions.all(work.portion).some((delivery) => delivery.redelivered)
-      return Effect.as(Effect.logWarning("AMQP handler interrupted itself"), seen ? "deadLetter" : "requeue")
-    }
-    const outcome = typeof onFailure === "function" ? onFailure(error.value, work.portion) : onFailure
-    const failed = Effect.logWarning("AMQP handler failed", cause)
-    return typeof outcome === "object"
-      ? Effect.andThen(failed, delay(work.portion, outcome.schedule))
-      : Effect.as(failed, outcome)
-  }
-
   let acknowledgements: DeliveryChannel | undefined
+  const flush = (): void => {
+    acknowledgements?.flush()
+    metrics.flush()
+  }
   const dispatcher: Dispatcher<T> = new Dispatcher<T>({
     concurrency: options.concurrency,
     keyOf: options.orderedBy,
@@ -144,20 +106,20 @@ export const consume = Effect.fnUntraced(function*<T, E, R>(
     afterCallback: yield* AfterCallback.make,
     handle: (work) => Effect.runForkWith(contextOf(work.portion))(options.handler(work.portion)),
     resolve: (work, cause) =>
-      Effect.suspend(() => judge(work, cause as Cause.Cause<E>)).pipe(
-        Effect.tapDefect((defect) => Effect.logError("AMQP failure policy died, its message is dead-lettered", defect)),
-        Effect.runForkWith(contextOf(work.portion))
-      ),
+      Effect.runForkWith(contextOf(work.portion))(judge({
+        portion: work.portion,
+        deliveries: portions.all(work.portion),
+        // The dispatcher passes on what it had from the handler, and does not look at it.
+        cause: cause as Cause.Cause<E>,
+        isInterrupted: work.isInterrupted
+      })),
     onSettled(work, settlement) {
       const written = portions.settle(work.portion, settlement)
       if (settlement === "ack") metrics.acked += written
       else if (settlement !== "delayed") metrics.failed[settlement] += written
       if (work.startedAt !== undefined) metrics.handled(clock.currentTimeMillisUnsafe() - work.startedAt)
     },
-    onTurn() {
-      acknowledgements?.flush()
-      metrics.flush()
-    }
+    flush
   })
   const metrics: ConsumerMetrics = new ConsumerMetrics(queue, options.context, () => dispatcher.running)
   const intake = yield* portions.intake((portion, arrivedAt) => dispatcher.offer(portion, arrivedAt))
@@ -175,7 +137,8 @@ export const consume = Effect.fnUntraced(function*<T, E, R>(
   }
   const idle = Effect.callback<void>((resume) => dispatcher.whenIdle(() => resume(Effect.void)))
   const interruptHandlers = Effect.suspend(() => {
-    for (const work of [...dispatcher.unsettled()]) dispatcher.interrupt(work)
+    // A copy, because an interrupted handler may leave at once.
+    Array.from(dispatcher.unsettled()).forEach((work) => dispatcher.interrupt(work))
     return Effect.timeoutOption(idle, interruptGrace)
   })
 
@@ -186,7 +149,12 @@ export const consume = Effect.fnUntraced(function*<T, E, R>(
   })
 
   if (Duration.isFinite(options.ackTimeout)) {
-    yield* Effect.forkScoped(guard(dispatcher, clock, options, contextOf))
+    yield* Effect.forkScoped(guard({
+      dispatcher,
+      ackTimeout: options.ackTimeout,
+      whenAckTimeout: options.whenAckTimeout,
+      contextOf
+    }))
   }
 
   const subscription = yield* subscribe(connection, options, {
@@ -198,6 +166,7 @@ export const consume = Effect.fnUntraced(function*<T, E, R>(
       intake.offer(delivery, clock.currentTimeMillisUnsafe())
     },
     onDetached() {
+      acknowledgements?.flush()
       intake.forget()
       dispatcher.forget()
     },
@@ -221,7 +190,7 @@ export const consume = Effect.fnUntraced(function*<T, E, R>(
       yield* Effect.timeoutOption(idle, options.drainTimeout)
       const unfinished = messagesOf(dispatcher.unsettled())
       if (unfinished > 0) yield* interruptHandlers
-      metrics.flush()
+      flush()
       const released = waiting + unfinished + metrics.delivered - delivered
       if (begun + released > 0) {
         yield* Effect.logInfo("AMQP consumer drained", { queue, finished: begun - unfinished, released })
@@ -231,33 +200,3 @@ export const consume = Effect.fnUntraced(function*<T, E, R>(
 
   return { health: subscription.health, ended: subscription.ended, counts: () => metrics.counts() }
 })
-
-/** Warn, or give the message back, before the broker loses its patience and closes the channel under everybody. */
-const guard = <T, E, R>(
-  dispatcher: Dispatcher<T>,
-  clock: Clock.Clock,
-  options: ConsumptionOptions<T, E, R>,
-  contextOf: (portion: T) => Context.Context<R>
-): Effect.Effect<never> =>
-  Effect.gen(function*() {
-    const limit = Duration.toMillis(options.ackTimeout) * patience
-    const warned = new WeakSet<Work<T>>()
-    for (;;) {
-      const now = clock.currentTimeMillisUnsafe()
-      let next = now + limit
-      for (const work of [...dispatcher.unsettled()]) {
-        const due = work.arrivedAt + limit
-        if (due > now) {
-          next = Math.min(next, due)
-        } else if (!warned.has(work)) {
-          warned.add(work)
-          yield* Effect.logWarning("AMQP message is near the broker's delivery acknowledgement timeout", {
-            unacknowledgedMillis: now - work.arrivedAt,
-            timeoutMillis: Duration.toMillis(options.ackTimeout)
-          }).pipe(Effect.provideContext(contextOf(work.portion)))
-          if (options.whenAckTimeout === "interrupt") dispatcher.interrupt(work)
-        }
-      }
-      yield* Effect.sleep(next - now)
-    }
-  })

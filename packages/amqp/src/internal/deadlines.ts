@@ -14,7 +14,6 @@ export class Deadlines {
   readonly #expire: (entry: Entry) => void
   readonly #some = Latch.makeUnsafe(false)
   #entries: Array<Entry> = []
-  #ends: Array<number> = []
   #head = 0
 
   constructor(clock: Clock.Clock, millis: number, expire: (entry: Entry) => void) {
@@ -26,7 +25,6 @@ export class Deadlines {
   add(entry: Entry): void {
     this.#dropSettled()
     this.#entries.push(entry)
-    this.#ends.push(this.#clock.currentTimeMillisUnsafe() + this.#millis)
     if (this.#entries.length - this.#head === 1) this.#some.openUnsafe()
   }
 
@@ -34,7 +32,6 @@ export class Deadlines {
     while (this.#head < this.#entries.length && this.#entries[this.#head]!.state === "Settled") this.#head++
     if (this.#head === this.#entries.length || (this.#head > 1024 && this.#head * 2 > this.#entries.length)) {
       this.#entries = this.#entries.slice(this.#head)
-      this.#ends = this.#ends.slice(this.#head)
       this.#head = 0
     }
   }
@@ -43,14 +40,15 @@ export class Deadlines {
   readonly run: Effect.Effect<never> = Effect.forever(
     Effect.suspend(() => {
       this.#dropSettled()
-      const end = this.#ends[this.#head]
-      if (end === undefined) {
+      const entry = this.#entries[this.#head]
+      if (entry === undefined) {
         this.#some.closeUnsafe()
         return this.#some.await
       }
-      const left = end - this.#clock.currentTimeMillisUnsafe()
+      const left = entry.submittedAt + this.#millis - this.#clock.currentTimeMillisUnsafe()
       if (left > 0) return Effect.sleep(left)
-      this.#expire(this.#entries[this.#head++]!)
+      this.#head++
+      this.#expire(entry)
       return Effect.void
     })
   )

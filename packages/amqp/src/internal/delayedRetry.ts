@@ -8,9 +8,8 @@
  */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Pull from "effect/Pull"
 import * as Random from "effect/Random"
-import * as Schedule from "effect/Schedule"
+import type * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import { AmqpConnection } from "../AmqpConnection.ts"
@@ -23,6 +22,7 @@ import type { PublishError } from "../PublishError.ts"
 import * as Attempts from "./attempts.ts"
 import type { QueueLike } from "./queueName.ts"
 import { labelOf } from "./queueName.ts"
+import * as ScheduleDelays from "./scheduleDelays.ts"
 
 /** Where a message went that is not to be tried again at once. */
 export type Went = "retry" | "park"
@@ -57,15 +57,13 @@ const invalid = (detail: string): AmqpError =>
 /** The delays of a schedule, in milliseconds. */
 export const delaysOf = (schedule: Schedule.Schedule<unknown>): Effect.Effect<ReadonlyArray<number>, AmqpError> =>
   Effect.gen(function*() {
-    const step = yield* Schedule.toStep(schedule)
+    const next = yield* ScheduleDelays.start(schedule)
     const delays: Array<number> = []
     let now = 0
     for (;;) {
-      const delay = yield* step(now, undefined).pipe(
-        Effect.map(([, delay]): number | undefined => Math.round(Duration.toMillis(delay))),
-        Pull.catchDone(() => Effect.succeed(undefined))
-      )
-      if (delay === undefined) return delays
+      const duration = yield* next(now, undefined)
+      if (duration === undefined) return delays
+      const delay = Math.round(Duration.toMillis(duration))
       if (delays.length === maxDelays) {
         return yield* invalid(`its schedule goes on after ${maxDelays} retries; bound it with Schedule.upTo`)
       }

@@ -59,6 +59,10 @@ export class DeliveryChannel {
     const due = this.#due
     if (due.length === 0) return
     this.#due = []
+    if (!this.isOpen) {
+      due.forEach(this.#onStale)
+      return
+    }
     if (due.length === 1) {
       this.ack(due[0]!, false)
       return

@@ -3,8 +3,8 @@
  * twice per message; the only fibers are the handlers'.
  *
  * A piece of work is `Waiting` (in the buffer, or behind another of its key), `Handling` (its handler runs),
- * `Resolving` (its handler did not succeed, and its policy is at work), or `Settled`. Only `#finish` makes it settled,
- * and only `#finish` tells its owner how.
+ * `Resolving` (its handler did not succeed, and its policy is at work), `Settled`, or `Forgotten` (its handler had not
+ * begun, and the broker has it back). Only `#settle` makes it settled, and only `#settle` tells its owner how.
  */
 import * as Cause from "effect/Cause"
 import type * as Clock from "effect/Clock"
@@ -21,7 +21,7 @@ export class Work<T> {
   /** Milliseconds of the clock; the broker waits for an acknowledgement since then. */
   readonly arrivedAt: number
   startedAt: number | undefined = undefined
-  state: "Waiting" | "Handling" | "Resolving" | "Settled" = "Waiting"
+  state: "Waiting" | "Handling" | "Resolving" | "Settled" | "Forgotten" = "Waiting"
   key: string | undefined = undefined
   fiber: Fiber.Fiber<unknown, unknown> | undefined = undefined
   /** We interrupted it: that says nothing against the message. */
@@ -47,8 +47,8 @@ export interface DispatcherOptions<T> {
   readonly resolve: (work: Work<T>, cause: Cause.Cause<unknown>) => Fiber.Fiber<Settlement>
   /** Tell the broker, and whoever counts. */
   readonly onSettled: (work: Work<T>, settlement: Settlement) => void
-  /** A batch of deliveries or a completion was dealt with. */
-  readonly onTurn: () => void
+  /** What was settled since the last time may be written, and counted. */
+  readonly flush: () => void
 }
 
 /** Hands work to handlers, so many at a time. */
@@ -65,6 +65,7 @@ export class Dispatcher<T> {
   #state: "Open" | "Stopped" = "Open"
   #isPumping = false
   #isPumpDue = false
+  #isFlushDue = false
   #onIdle: (() => void) | undefined
 
   constructor(options: DispatcherOptions<T>) {
@@ -79,10 +80,12 @@ export class Dispatcher<T> {
   /** All work that is not settled. */
   *unsettled(): IterableIterator<Work<T>> {
     yield* this.#busy
-    for (const work of this.#waiting()) if (work.state === "Waiting") yield work
+    for (const work of this.#queued()) {
+      if (work.state === "Waiting") yield work
+    }
   }
 
-  *#waiting(): IterableIterator<Work<T>> {
+  *#queued(): IterableIterator<Work<T>> {
     yield* this.#ready
     for (const lane of this.#lanes.values()) yield* lane
     for (let i = this.#head; i < this.#buffer.length; i++) yield this.#buffer[i]!
@@ -97,12 +100,15 @@ export class Dispatcher<T> {
     this.#options.afterCallback(() => {
       this.#isPumpDue = false
       this.#pump()
+      this.#options.flush()
     })
   }
 
   /** Forget what no handler has begun with, because the broker has it back. */
   forget(): void {
-    for (const work of this.#waiting()) work.state = "Settled"
+    for (const work of this.#queued()) {
+      if (work.state === "Waiting") work.state = "Forgotten"
+    }
     this.#buffer = []
     this.#head = 0
     for (const lane of this.#lanes.values()) lane.length = 0
@@ -122,16 +128,13 @@ export class Dispatcher<T> {
     else this.#onIdle = onIdle
   }
 
-  /** Give work back: its handler is interrupted, if it has begun, and its message requeued unless that came too late. */
+  /** Give work back: requeue it, unless its handler has begun; then interrupt that, and requeue it if it minds. */
   interrupt(work: Work<T>): void {
-    if (work.state === "Settled") return
-    work.isInterrupted = true
-    if (work.state !== "Waiting") {
+    if (work.state === "Waiting") this.#settle(work, "requeue")
+    else if (work.state === "Handling" || work.state === "Resolving") {
+      work.isInterrupted = true
       work.fiber?.interruptUnsafe()
-      return
     }
-    work.state = "Settled"
-    this.#options.onSettled(work, "requeue")
   }
 
   #pump(): void {
@@ -144,18 +147,20 @@ export class Dispatcher<T> {
       this.#begin(work)
     }
     this.#isPumping = false
-    this.#options.onTurn()
   }
 
   #take(): Work<T> | undefined {
-    if (this.#ready.length > 0) return this.#ready.shift()
+    for (let next = this.#ready.shift(); next !== undefined; next = this.#ready.shift()) {
+      if (next.state === "Waiting") return next
+      this.#advance(next.key!)
+    }
     while (this.#head < this.#buffer.length) {
       const work = this.#buffer[this.#head++]!
       if (this.#head === this.#buffer.length) {
         this.#buffer = []
         this.#head = 0
       }
-      if (work.state === "Settled") continue
+      if (work.state !== "Waiting") continue
       const keyOf = this.#options.keyOf
       if (keyOf === undefined) return work
       let key: string
@@ -209,12 +214,19 @@ export class Dispatcher<T> {
     )
   }
 
-  #finish(work: Work<T>, settlement: Settlement): void {
+  #settle(work: Work<T>, settlement: Settlement): void {
     work.state = "Settled"
-    this.#busy.delete(work)
     this.#options.onSettled(work, settlement)
+  }
+
+  #finish(work: Work<T>, settlement: Settlement): void {
+    this.#busy.delete(work)
+    this.#settle(work, settlement)
     if (work.key !== undefined) this.#advance(work.key)
-    if (!this.#isPumping) this.#pump()
+    if (!this.#isPumping) {
+      this.#pump()
+      this.#flushSoon()
+    }
     if (this.#busy.size === 0 && this.#onIdle !== undefined) {
       const onIdle = this.#onIdle
       this.#onIdle = undefined
@@ -222,18 +234,20 @@ export class Dispatcher<T> {
     }
   }
 
+  /** Handlers that end one by one in the same turn of the event loop share a flush. */
+  #flushSoon(): void {
+    if (this.#isFlushDue) return
+    this.#isFlushDue = true
+    this.#options.afterCallback(() => {
+      this.#isFlushDue = false
+      this.#options.flush()
+    })
+  }
+
+  /** Nothing of a key is being handled any more: the next of it may be, or the key is free. */
   #advance(key: string): void {
-    const lane = this.#lanes.get(key)
-    for (;;) {
-      const next = lane?.shift()
-      if (next === undefined) {
-        this.#lanes.delete(key)
-        return
-      }
-      if (next.state === "Waiting") {
-        this.#ready.push(next)
-        return
-      }
-    }
+    const next = this.#lanes.get(key)?.shift()
+    if (next === undefined) this.#lanes.delete(key)
+    else this.#ready.push(next)
   }
 }

@@ -46,6 +46,9 @@ const shortString = (field: string, value: unknown): Refused | undefined => {
   return undefined
 }
 
+const optional = (field: string, value: unknown): Refused | undefined =>
+  value === undefined ? undefined : shortString(field, value)
+
 const describe = (value: unknown): string =>
   value === null ? "null" : Array.isArray(value) ? "an array" : value === undefined ? "missing" : `a ${typeof value}`
 
@@ -99,12 +102,15 @@ export const encode = (message: Message, messageId: () => string): Encoded | Ref
     userId: message.userId,
     appId: message.appId
   }
-  for (const field of shortStringProperties) {
-    const value = properties[field]
-    if (value === undefined) continue
-    const refused = shortString(field, value)
-    if (refused !== undefined) return refused
-  }
+  const refused = optional("contentType", message.contentType) ??
+    optional("contentEncoding", message.contentEncoding) ??
+    optional("correlationId", message.correlationId) ??
+    optional("replyTo", message.replyTo) ??
+    optional("messageId", message.messageId) ??
+    optional("type", message.type) ??
+    optional("userId", message.userId) ??
+    optional("appId", message.appId)
+  if (refused !== undefined) return refused
   const { expiration, headers, priority, timestamp } = message
   if (priority !== undefined && !(Number.isInteger(priority) && priority >= 0 && priority <= 255)) {
     return new Refused("priority", `${priority} is not a whole number from 0 to 255`)
@@ -144,17 +150,6 @@ export const encode = (message: Message, messageId: () => string): Encoded | Ref
 }
 
 type Mutable<T> = { -readonly [K in keyof T]: T[K] }
-
-const shortStringProperties = [
-  "contentType",
-  "contentEncoding",
-  "correlationId",
-  "replyTo",
-  "messageId",
-  "type",
-  "userId",
-  "appId"
-] as const
 
 /** How many bytes a header table needs on the wire, or which entry of it cannot be sent. */
 export const tableSize = (

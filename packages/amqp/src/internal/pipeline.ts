@@ -72,7 +72,7 @@ export class Pipeline {
   }
 
   /** Sleep until the window is half empty: refilling it by single messages would wake the fiber for each. */
-  readonly room: Effect.Effect<void> = this.#until(() => this.#window >> 1)
+  readonly room: Effect.Effect<void> = this.#until(() => this.#window - 1)
 
   /** Sleep until everything has its outcome. */
   readonly settled: Effect.Effect<void> = this.#until(() => 0)

@@ -27,6 +27,7 @@ export interface Entry {
   readonly message: Message
   readonly position: number
   state: "Waiting" | "InFlight" | "Resting" | "Settled"
+  readonly submittedAt: number
   /** When it was written last. */
   writtenAt: number
   /** How often it was written; more than 0 and not confirmed means that the broker may have it. */
@@ -185,6 +186,7 @@ export class PublishQueue {
       message,
       position,
       state: "Waiting",
+      submittedAt: this.#now(),
       writtenAt: 0,
       written: 0,
       abandoned: false,
@@ -197,7 +199,7 @@ export class PublishQueue {
       return entry
     }
     this.#waiting.push(entry)
-    this.pump()
+    this.#pump(entry.submittedAt)
     if (entry.state === "Waiting" && this.#waitingCount > this.#options.maxWaiting) {
       this.#overflow(entry, this.#waitingCount - 1)
     }
@@ -330,6 +332,10 @@ export class PublishQueue {
 
   /** Write what may be written. */
   pump(): void {
+    this.#pump(this.#now())
+  }
+
+  #pump(now: number): void {
     const channel = this.#channel
     const session = this.#session
     if (channel === undefined || session === undefined || this.#recycling) return
@@ -352,12 +358,12 @@ export class PublishQueue {
         this.#settle(entry, refused)
         continue
       }
-      if (!this.#write(channel, entry, bytes)) return
+      if (!this.#write(channel, entry, bytes, now)) return
     }
     this.#compact()
   }
 
-  #write(channel: DriverChannel, entry: Entry, bytes: number): boolean {
+  #write(channel: DriverChannel, entry: Entry, bytes: number, now: number): boolean {
     let tag: number
     try {
       tag = channel.publishUnsafe(entry.encoded.wire)
@@ -370,7 +376,7 @@ export class PublishQueue {
     this.#waitingHead++
     if (entry.written > 0) this.#events.onRepublished()
     entry.written++
-    entry.writtenAt = this.#now()
+    entry.writtenAt = now
     entry.state = "InFlight"
     entry.returned = undefined
     this.#window.add(entry)
@@ -381,17 +387,18 @@ export class PublishQueue {
 
   /** The broker answered for one tag, or for all up to it. */
   confirm(tag: number, multiple: boolean, ack: boolean): void {
-    if (multiple) this.#window.takeUpTo(tag, (entry) => this.#answered(entry, ack))
+    const now = this.#now()
+    if (multiple) this.#window.takeUpTo(tag, (entry) => this.#answered(entry, ack, now))
     else {
       const entry = this.#window.take(tag)
-      if (entry !== undefined) this.#answered(entry, ack)
+      if (entry !== undefined) this.#answered(entry, ack, now)
     }
-    if (!this.#recycling) this.pump()
+    if (!this.#recycling) this.#pump(now)
     else if (this.#inFlight === 0) this.#events.onDrained()
     this.#tellIdle()
   }
 
-  #answered(entry: Entry, ack: boolean): void {
+  #answered(entry: Entry, ack: boolean, now: number): void {
     this.#inFlight--
     this.#inFlightBytes -= sizeOf(entry)
     if (entry.abandoned) {
@@ -407,7 +414,7 @@ export class PublishQueue {
     } else if (entry.returned !== undefined) {
       this.#settle(entry, unroutable(entry, entry.returned))
     } else {
-      this.#events.onConfirmed(this.#now() - entry.writtenAt)
+      this.#events.onConfirmed(now - entry.writtenAt)
       this.#settle(entry, undefined)
     }
   }

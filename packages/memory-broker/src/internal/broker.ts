@@ -17,10 +17,10 @@ import type { ChannelEvent, Command, ConsumeRequest, MethodId, PublishCommand, R
 import { methods } from "./frames.ts"
 import type { Message } from "./message.ts"
 import { fromPublish } from "./message.ts"
+import { checkProperties, checkSize } from "./publishChecks.ts"
 import type { Consumer, Queue, QueueHost } from "./queue.ts"
-import { checkProperties } from "./publishChecks.ts"
-import type { Entry } from "./readyMessages.ts"
 import { wireType } from "./queueSettings.ts"
+import type { Entry } from "./readyMessages.ts"
 import { accessRefused, named, notAllowed, notFound, preconditionFailed, ReplyFault } from "./replyFault.ts"
 import type { Timer, Timers } from "./timers.ts"
 import { VirtualHost } from "./virtualHost.ts"
@@ -30,6 +30,7 @@ export interface Peer {
   readonly send: (channel: Channel, event: ChannelEvent) => void
   readonly channelClosed: (channel: Channel, fault: ReplyFault, method: MethodId) => void
   readonly connectionClosed: (fault: ReplyFault) => void
+  readonly unblock: () => void
 }
 
 /** What was delivered and waits for an acknowledgement. */
@@ -74,6 +75,14 @@ export interface PublishRecord {
   readonly queues: ReadonlyArray<string>
 }
 
+/** A message that left its queue unconsumed and has not been dead-lettered yet. */
+interface Grave {
+  readonly queue: Queue
+  readonly message: Message
+  readonly reason: DeathReason
+  readonly redelivered: boolean
+}
+
 const replyToQueue = "amq.rabbitmq.reply-to"
 
 /** How many published messages are remembered for inspection. */
@@ -96,7 +105,7 @@ export class Broker implements QueueHost {
   /** Confirms that a fault keeps, in the order in which they were due. */
   #heldConfirms: Array<{ readonly channel: Channel; readonly settled: Settled }> = []
   readonly #touched = new Set<Queue>()
-  readonly #graves: Array<{ readonly queue: Queue; readonly message: Message; readonly reason: DeathReason }> = []
+  readonly #graves: Array<Grave> = []
   readonly #queueTimers = new Map<Queue, Timer>()
   #names = 0
 
@@ -111,12 +120,10 @@ export class Broker implements QueueHost {
   addVirtualHost(name: string): void {
     if (!this.vhosts.has(name)) {
       const queueDeleted = (queue: Queue) => this.#forgetQueue(queue)
-      const deadLetter: QueueHost["deadLetter"] = (queue, message, reason) => this.deadLetter(queue, message, reason)
+      const deadLetter: QueueHost["deadLetter"] = (...death) => this.deadLetter(...death)
       this.vhosts.set(name, new VirtualHost(name, this.#dialect, { queueDeleted, deadLetter }))
     }
   }
-
-  // --- connections and channels
 
   connect(peer: Peer, user: string, vhost: VirtualHost): Connection {
     const connection: Connection = { peer, user, vhost, channels: new Set() }
@@ -165,8 +172,6 @@ export class Broker implements QueueHost {
     }
     this.settle()
   }
-
-  // --- frames
 
   /** Handle a request and return its answer, or close the channel or the connection as RabbitMQ does. */
   request(channel: Channel, request: Request): { readonly value: unknown } | { readonly fault: ReplyFault } {
@@ -352,12 +357,12 @@ export class Broker implements QueueHost {
     return count
   }
 
-  // --- consumers
-
   #consume(channel: Channel, request: ConsumeRequest): void {
     const { connection } = channel
     const tag = request.consumerTag
-    if (channel.consumers.has(tag) || channel.reply?.consumerTag === tag) throw notAllowed(`attempt to reuse consumer tag '${tag}'`)
+    if (channel.consumers.has(tag) || channel.reply?.consumerTag === tag) {
+      throw notAllowed(`attempt to reuse consumer tag '${tag}'`)
+    }
     if (request.queue === replyToQueue) {
       if (!request.noAck) throw preconditionFailed("reply consumer cannot acknowledge")
       if (channel.reply !== undefined) throw preconditionFailed("reply consumer already set")
@@ -489,7 +494,7 @@ export class Broker implements QueueHost {
     else {
       this.#release(unacked)
       for (const { queue, entry } of unacked) {
-        if (!queue.isDeleted) this.deadLetter(queue, entry.message, "rejected")
+        if (!queue.isDeleted) this.deadLetter(queue, entry.message, "rejected", entry.returns > 0)
       }
     }
   }
@@ -506,8 +511,6 @@ export class Broker implements QueueHost {
     for (const [queue, entries] of byQueue) queue.requeue(entries, cause, this.timers.now)
   }
 
-  // --- publishing
-
   #publish(channel: Channel, command: PublishCommand): void {
     const { connection } = channel
     const { vhost, user } = connection
@@ -516,6 +519,7 @@ export class Broker implements QueueHost {
     if (wire.exchange !== "" && vhost.exchange(wire.exchange).internal) {
       throw accessRefused(`cannot publish to internal ${named("exchange", wire.exchange, vhost.name)}`)
     }
+    checkSize(wire.body, this.#dialect.maxMessageSize)
     checkProperties(wire.properties, user)
     const message = fromPublish(this.#withReplyTo(channel, wire))
     const tag = channel.confirm ? ++channel.publishSequence : 0
@@ -573,10 +577,6 @@ export class Broker implements QueueHost {
     return [...this.#published.slice(start), ...this.#published.slice(0, start)]
   }
 
-  get publishedCount(): number {
-    return this.#publishedCount
-  }
-
   #withReplyTo(channel: Channel, wire: WireMessage): WireMessage {
     if (wire.properties.replyTo !== replyToQueue) return wire
     if (channel.reply === undefined) throw preconditionFailed("fast reply consumer does not exist")
@@ -616,10 +616,9 @@ export class Broker implements QueueHost {
   }
 
   #isReplyQueue(vhost: VirtualHost, name: string): boolean {
-    return name === replyToQueue || (name.startsWith(`${replyToQueue}.`) && this.#replyChannel(vhost, name) !== undefined)
+    return name === replyToQueue ||
+      (name.startsWith(`${replyToQueue}.`) && this.#replyChannel(vhost, name) !== undefined)
   }
-
-  // --- confirms
 
   #confirm(channel: Channel, settled: Settled): void {
     const { faults } = this
@@ -684,10 +683,6 @@ export class Broker implements QueueHost {
     }
   }
 
-  get heldConfirmCount(): number {
-    return this.#heldConfirms.length
-  }
-
   /** Put the confirms that are due on the wire. */
   flushConfirms(): void {
     if (this.#confirming.size === 0) return
@@ -699,16 +694,14 @@ export class Broker implements QueueHost {
     this.#confirming.clear()
   }
 
-  // --- what follows from a frame
-
-  deadLetter(queue: Queue, message: Message, reason: DeathReason): void {
-    if (queue.settings.deadLetterExchange !== undefined) this.#graves.push({ queue, message, reason })
+  deadLetter(queue: Queue, message: Message, reason: DeathReason, redelivered: boolean): void {
+    if (queue.settings.deadLetterExchange !== undefined) this.#graves.push({ queue, message, reason, redelivered })
   }
 
   /** Carry out what the last change made due: dead letters, deliveries, timers. */
   settle(): void {
     while (this.#graves.length > 0 || this.#touched.size > 0) {
-      for (const grave of this.#graves.splice(0)) this.#buryIn(grave.queue, grave.message, grave.reason)
+      for (const grave of this.#graves.splice(0)) this.#bury(grave)
       for (const queue of this.#touched) {
         this.#touched.delete(queue)
         if (queue.isDeleted) continue
@@ -718,7 +711,7 @@ export class Broker implements QueueHost {
     }
   }
 
-  #buryIn(queue: Queue, message: Message, reason: DeathReason): void {
+  #bury({ queue, message, reason, redelivered }: Grave): void {
     const { deadLetterExchange, deadLetterRoutingKey } = queue.settings
     if (deadLetterExchange === undefined) return
     const buried = bury(message, {
@@ -732,7 +725,7 @@ export class Broker implements QueueHost {
     const now = this.timers.now
     for (const target of queue.vhost.route(deadLetterExchange, buried)) {
       if (reason !== "rejected" && isCycle(buried, target.name)) continue
-      target.offer(buried, now)
+      target.offer(buried, now, redelivered && this.#dialect.keepsRedelivered)
       this.#touched.add(target)
     }
   }
@@ -769,14 +762,12 @@ export class Broker implements QueueHost {
     this.#touched.delete(queue)
   }
 
-  // --- crash and restart
-
   /** Forget what a restart forgets: what is not durable, and messages that are not persistent. */
   forgetTransient(): void {
     this.#heldConfirms = []
     for (const vhost of this.vhosts.values()) {
       for (const exchange of Array.from(vhost.exchanges.values())) {
-        if (!exchange.durable) vhost.dropExchange(exchange)
+        if (!exchange.durable && !this.#dialect.keepsTransientExchanges) vhost.dropExchange(exchange)
       }
       for (const queue of Array.from(vhost.queues.values())) {
         if (!queue.durable || queue.exclusive) vhost.deleteQueue(queue)

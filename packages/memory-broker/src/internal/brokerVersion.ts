@@ -16,6 +16,8 @@ export interface Dialect {
   readonly reversesDeaths: boolean
   /** Before 4.0, `basic.get` from a quorum queue told of 0 earlier deliveries; otherwise the header is absent. */
   readonly countsFirstGet: boolean
+  /** Bytes. */
+  readonly maxMessageSize: number
   /** Since 4.0 a refusal says which permission is missing. */
   readonly namesPermission: boolean
   /** Since 4.0 a dead letter keeps its `CC` header when its queue replaces the routing key. */
@@ -24,10 +26,44 @@ export interface Dialect {
   readonly storesQueueType: boolean
   /** Since 4.0 an unknown exchange type closes the channel and not the connection. */
   readonly refusesTypeOnChannel: boolean
+  /** Before 4.3 a delivery that was refused and requeued counted as one in vain; since then only one that was lost. */
+  readonly countsRefusals: boolean
+  /** Since 4.3 a dead letter that was delivered in vain is marked as redelivered in its next queue. */
+  readonly keepsRedelivered: boolean
+  /** Since 4.3 exchanges that are not durable outlive a restart. */
+  readonly keepsTransientExchanges: boolean
+}
+
+const before4: Dialect = {
+  version: "3.10.8",
+  deliveryLimit: undefined,
+  reversesDeaths: true,
+  countsFirstGet: true,
+  maxMessageSize: 128 * 1024 * 1024,
+  namesPermission: false,
+  keepsCc: false,
+  storesQueueType: false,
+  refusesTypeOnChannel: false,
+  countsRefusals: true,
+  keepsRedelivered: false,
+  keepsTransientExchanges: false
+}
+
+const since4: Dialect = {
+  ...before4,
+  version: "4.0.5",
+  deliveryLimit: 20,
+  reversesDeaths: false,
+  countsFirstGet: false,
+  maxMessageSize: 16 * 1024 * 1024,
+  namesPermission: true,
+  keepsCc: true,
+  storesQueueType: true,
+  refusesTypeOnChannel: true
 }
 
 export const dialects: Record<BrokerVersion, Dialect> = {
-  "3.10": { version: "3.10.8", deliveryLimit: undefined, reversesDeaths: true, countsFirstGet: true, namesPermission: false, keepsCc: false, storesQueueType: false, refusesTypeOnChannel: false },
-  "4.0": { version: "4.0.5", deliveryLimit: 20, reversesDeaths: false, countsFirstGet: false, namesPermission: true, keepsCc: true, storesQueueType: true, refusesTypeOnChannel: true },
-  "4.3": { version: "4.3.6", deliveryLimit: 20, reversesDeaths: false, countsFirstGet: false, namesPermission: true, keepsCc: true, storesQueueType: true, refusesTypeOnChannel: true }
+  "3.10": before4,
+  "4.0": since4,
+  "4.3": { ...since4, version: "4.3.6", countsRefusals: false, keepsRedelivered: true, keepsTransientExchanges: true }
 }

@@ -67,7 +67,7 @@ export const bury = (message: Message, options: {
       headers: {
         ...(options.deadLetterRoutingKey === undefined || options.dialect.keepsCc ? headers : withoutCc),
         ...first,
-        "x-death": [death, ...(options.dialect.reversesDeaths ? others.reverse() : others)]
+        "x-death": [death, ...(options.dialect.reversesDeaths ? others.toReversed() : others)]
       }
     },
     body: message.body

@@ -127,7 +127,7 @@ const openChannel = (
   Effect.callback((resume) => {
     const operation = "openChannel"
     if (link.isOver) {
-      resume(Effect.fail(new AmqpError({ operation, reason: new ConnectionClosed() })))
+      resume(Effect.fail(new AmqpError({ operation, reason: link.error?.reason ?? new ConnectionClosed() })))
       return
     }
     const channel = link.openChannel(confirm, events)

@@ -35,6 +35,7 @@ export const makeLevers = (network: Network): Levers => {
   const goDown = () => {
     network.resume()
     network.isDown = true
+    for (const connection of broker.connections) broker.disconnect(connection)
     broker.forgetTransient()
   }
   const releaseConfirms = () => {
@@ -43,7 +44,7 @@ export const makeLevers = (network: Network): Levers => {
   }
   const unblock = () => {
     faults.alarm = undefined
-    for (const link of network.links) link.unblock()
+    for (const connection of broker.connections) connection.peer.unblock()
   }
 
   return {

@@ -98,6 +98,8 @@ const highWater = 2047
 /** `channel_max` of RabbitMQ. */
 export const channelMax = 2047
 
+const closedByUs = () => new AmqpError({ operation: "close", reason: new ConnectionClosed() })
+
 export class Link implements Peer {
   readonly options: DriverConnectOptions
   readonly #network: Network
@@ -113,6 +115,8 @@ export class Link implements Peer {
   #server: Connection | undefined
   #handling = "connection"
   #isBlocked = false
+  /** Why it is over. */
+  error: AmqpError | undefined
   /** `severed`: the wire is cut and the client does not know yet. `over`: it does. */
   #state: "handshake" | "open" | "severed" | "over" = "handshake"
 
@@ -133,20 +137,6 @@ export class Link implements Peer {
   get isOver(): boolean {
     return this.#state === "over"
   }
-
-  get isEstablished(): boolean {
-    return this.#state === "open" || this.#state === "severed"
-  }
-
-  get server(): Connection | undefined {
-    return this.#server
-  }
-
-  get isIdle(): boolean {
-    return this.#inbound.length === 0 && this.#outbound.length === 0
-  }
-
-  // --- what the client does
 
   #write(frame: Inbound): void {
     if (this.#state === "severed") return
@@ -198,8 +188,15 @@ export class Link implements Peer {
       return () => {}
     }
     this.#goodbyes.add(done)
-    this.#write({ _tag: "Goodbye", due: this.#inboundDue() })
+    if (this.#isBlocked) this.#leaveUnread()
+    else this.#write({ _tag: "Goodbye", due: this.#inboundDue() })
     return () => this.#goodbyes.delete(done)
+  }
+
+  /** Nobody reads a goodbye until the alarm is over, and RabbitMQ's clients do not wait for that. */
+  #leaveUnread(): void {
+    this.#write({ _tag: "Gone", due: 0 })
+    this.#network.later(() => this.#end(closedByUs()))
   }
 
   /** The client drops its socket: it is told at once, the broker when it has read what was written before. */
@@ -213,8 +210,6 @@ export class Link implements Peer {
     this.#network.wake(this)
     this.#end(error)
   }
-
-  // --- what the broker does
 
   send(server: Channel, event: ChannelEvent): void {
     const channel = this.#byServer.get(server)
@@ -250,6 +245,7 @@ export class Link implements Peer {
     this.#isBlocked = false
     this.#network.trace(this, 0, "out", { _tag: "Unblocked" })
     this.#post({ _tag: "Unblocked", due: this.#outboundDue() })
+    this.#network.wake(this)
   }
 
   #outboundDue(): number {
@@ -287,8 +283,6 @@ export class Link implements Peer {
     this.#server = undefined
   }
 
-  // --- the wire
-
   /** Let the broker handle what has arrived. */
   process(): void {
     let handled = 0
@@ -300,7 +294,7 @@ export class Link implements Peer {
         break
       }
       if (frame._tag !== "Gone") {
-        if (this.#isBlocked && frame._tag !== "Goodbye") break
+        if (this.#isBlocked) break
         if (this.#blocksOn(frame)) break
         if (!this.#network.admit()) break
       }
@@ -324,6 +318,7 @@ export class Link implements Peer {
     this.#isBlocked = true
     this.#network.trace(this, 0, "out", { _tag: "Blocked", reason: alarm })
     this.#post({ _tag: "Blocked", due: this.#outboundDue(), reason: alarm })
+    if (this.#goodbyes.size > 0) this.#leaveUnread()
     return true
   }
 
@@ -487,7 +482,7 @@ export class Link implements Peer {
         this.#events.onUnblocked()
         return
       case "GoodbyeOk":
-        this.#end(new AmqpError({ operation: "close", reason: new ConnectionClosed() }))
+        this.#end(closedByUs())
         return
     }
   }
@@ -561,8 +556,6 @@ export class Link implements Peer {
     }
   }
 
-  // --- endings
-
   #closeChannel(channel: ClientChannel, error: AmqpError): void {
     if (channel.state === "closed") return
     channel.state = "closed"
@@ -601,6 +594,7 @@ export class Link implements Peer {
   #end(error: AmqpError): void {
     if (this.#state === "over") return
     this.#state = "over"
+    this.error = error
     this.#outbound = []
     this.#network.forget(this)
     const channels = [...this.channels.values()]

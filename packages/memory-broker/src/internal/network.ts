@@ -51,7 +51,9 @@ export class Network {
   }
 
   wakeAt(link: Link, at: number): void {
-    if (this.#alarms.has(link)) return
+    const current = this.#alarms.get(link)
+    if (current !== undefined && current.at <= at) return
+    current?.cancel()
     const timer = this.broker.timers.schedule(at, () => {
       this.#alarms.delete(link)
       this.wake(link)

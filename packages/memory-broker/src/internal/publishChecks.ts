@@ -13,6 +13,12 @@ const expirationProblem = (expiration: string): string | undefined => {
   return Number(digits) > longestExpiry ? `{value_too_large,${digits}}` : undefined
 }
 
+/** Fail if a message is larger than the broker takes. */
+export const checkSize = (body: Uint8Array, maxMessageSize: number): void => {
+  if (body.length <= maxMessageSize) return
+  throw preconditionFailed(`message size ${body.length} is larger than configured max size ${maxMessageSize}`)
+}
+
 /** Fail with RabbitMQ's refusal of a message with these properties, if it refuses it. */
 export const checkProperties = (properties: WireProperties, user: string): void => {
   const { deliveryMode, expiration, headers, userId } = properties

@@ -8,9 +8,9 @@ import type { DeathReason } from "./deadLetter.ts"
 import type { Message } from "./message.ts"
 import { isPersistent } from "./message.ts"
 import type { QueueSettings } from "./queueSettings.ts"
-import type { VirtualHost } from "./virtualHost.ts"
 import type { Entry } from "./readyMessages.ts"
 import { ReadyMessages } from "./readyMessages.ts"
+import type { VirtualHost } from "./virtualHost.ts"
 
 /** A consumer as its queue sees it. */
 export interface Consumer {
@@ -32,7 +32,7 @@ const hasRoom = (consumer: Consumer): boolean =>
 
 /** What a queue asks of the broker around it. */
 export interface QueueHost {
-  readonly deadLetter: (queue: Queue, message: Message, reason: DeathReason) => void
+  readonly deadLetter: (queue: Queue, message: Message, reason: DeathReason, redelivered: boolean) => void
 }
 
 export class Queue {
@@ -81,7 +81,7 @@ export class Queue {
   }
 
   /** Take a message in. False if there is no room for it, which is what a publisher gets a nack for. */
-  offer(message: Message, now: number): boolean {
+  offer(message: Message, now: number, redelivered = false): boolean {
     const { overflow, maxLength, maxLengthBytes } = this.settings
     const size = message.body.length
     if (
@@ -89,7 +89,7 @@ export class Queue {
       ((maxLength !== undefined && this.ready.length + 1 > maxLength) ||
         (maxLengthBytes !== undefined && this.ready.bytes + size > maxLengthBytes))
     ) {
-      if (overflow === "reject-publish-dlx") this.#host.deadLetter(this, message, "maxlen")
+      if (overflow === "reject-publish-dlx") this.#host.deadLetter(this, message, "maxlen", false)
       return false
     }
     const entry: Entry = {
@@ -100,7 +100,7 @@ export class Queue {
         : Math.min(message.properties.priority ?? 0, this.settings.maxPriority),
       size,
       expiresAt: this.#expiryOf(message, now),
-      redelivered: false,
+      redelivered,
       returns: 0
     }
     if (this.consumers.length > 0 && this.ready.length === 0) {
@@ -132,15 +132,21 @@ export class Queue {
     const drops = this.settings.overflow === "drop-head"
     const isOver = () => drops && (ready.length > maxLength || ready.bytes > maxLengthBytes)
     const hasDropped = isOver()
-    for (let head = isOver() ? ready.shift() : undefined; head !== undefined; head = isOver() ? ready.shift() : undefined) {
-      this.#host.deadLetter(this, head.message, "maxlen")
+    for (
+      let head = isOver() ? ready.shift() : undefined;
+      head !== undefined;
+      head = isOver() ? ready.shift() : undefined
+    ) {
+      this.#host.deadLetter(this, head.message, "maxlen", head.returns > 0)
     }
     return hasDropped
   }
 
   /** Let go of what has expired at the head, and note when to look again. */
   expire(now: number): void {
-    for (const entry of this.ready.shiftExpired(now)) this.#host.deadLetter(this, entry.message, "expired")
+    for (const entry of this.ready.shiftExpired(now)) {
+      this.#host.deadLetter(this, entry.message, "expired", entry.returns > 0)
+    }
     this.nextExpiry = this.ready.peek()?.expiresAt
   }
 
@@ -210,12 +216,13 @@ export class Queue {
     const limit = this.settings.type === "quorum" ? this.settings.deliveryLimit : undefined
     for (const entry of entries) {
       entry.redelivered = true
-      entry.returns++
-      if (limit !== undefined && entry.returns > limit) this.#host.deadLetter(this, entry.message, "delivery_limit")
-      else back.push(entry)
+      if (cause === "abandoned" || this.vhost.dialect.countsRefusals) entry.returns++
+      if (limit !== undefined && entry.returns > limit) {
+        this.#host.deadLetter(this, entry.message, "delivery_limit", true)
+      } else back.push(entry)
     }
     const goesLast = this.settings.type === "quorum" && limit === undefined && cause === "refused"
-    if (goesLast) for (const entry of back) this.ready.push(entry)
+    if (goesLast) { for (const entry of back) this.ready.push(entry) }
     else this.ready.requeue(back)
     this.#dropOverflow()
     this.expire(now)

@@ -13,7 +13,7 @@ export interface Entry {
   /** Milliseconds on the Clock; undefined if it does not expire. */
   readonly expiresAt: number | undefined
   redelivered: boolean
-  /** How many times it came back. */
+  /** How many deliveries were in vain. */
   returns: number
 }
 

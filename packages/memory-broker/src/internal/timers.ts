@@ -38,16 +38,6 @@ export class Timers {
     return this.#clock.currentTimeMillisUnsafe()
   }
 
-  /** Timers that are set. */
-  get count(): number {
-    return this.#count
-  }
-
-  /** Fibers that sleep for them: none or one. */
-  get fiberCount(): number {
-    return this.#sleeper === undefined ? 0 : 1
-  }
-
   schedule(at: number, run: () => void): Timer {
     const timer: Pending = {
       at,

@@ -3,9 +3,9 @@
  */
 import type { ExchangeDeclaration, QueueDeclaration } from "effect-amqp/AmqpDriver"
 import type { Headers, HeaderValue } from "effect-amqp/AmqpMessage"
+import type { Dialect } from "./brokerVersion.ts"
 import type { Destination } from "./exchange.ts"
 import { Exchange, isExchangeType } from "./exchange.ts"
-import type { Dialect } from "./brokerVersion.ts"
 import { isValidMatch } from "./headersMatch.ts"
 import type { Message } from "./message.ts"
 import type { QueueHost } from "./queue.ts"
@@ -40,7 +40,7 @@ export class VirtualHost {
   readonly name: string
   readonly exchanges = new Map<string, Exchange>()
   readonly queues = new Map<string, Queue>()
-  readonly #dialect: Dialect
+  readonly dialect: Dialect
   readonly #host: QueueHost & { readonly queueDeleted: (queue: Queue) => void }
 
   constructor(
@@ -49,7 +49,7 @@ export class VirtualHost {
     host: QueueHost & { readonly queueDeleted: (queue: Queue) => void }
   ) {
     this.name = name
-    this.#dialect = dialect
+    this.dialect = dialect
     this.#host = host
     for (const [exchange, type] of predeclared) {
       const declaration = { exchange, type, durable: true, autoDelete: false, internal: false, arguments: {} }
@@ -86,7 +86,7 @@ export class VirtualHost {
     const { type } = declaration
     if (!isExchangeType(type)) {
       const text = `unknown exchange type '${type}'`
-      throw this.#dialect.refusesTypeOnChannel ? preconditionFailed(text) : commandInvalid(text)
+      throw this.dialect.refusesTypeOnChannel ? preconditionFailed(text) : commandInvalid(text)
     }
     const what = named("exchange", name, this.name)
     const alternate = declaration.arguments["alternate-exchange"]
@@ -187,12 +187,12 @@ export class VirtualHost {
   }
 
   #stored(args: Headers): Headers {
-    return this.#dialect.storesQueueType ? { "x-queue-type": "classic", ...args } : args
+    return this.dialect.storesQueueType ? { "x-queue-type": "classic", ...args } : args
   }
 
   /** A new queue under a name that is free. */
   addQueue(declaration: QueueDeclaration, owner: object, now: number): Queue {
-    const settings = readSettings(declaration, this.name, this.#dialect.deliveryLimit)
+    const settings = readSettings(declaration, this.name, this.dialect.deliveryLimit)
     const queue = new Queue(declaration, settings, this, owner, this.#host, now)
     this.queues.set(queue.name, queue)
     return queue

@@ -1,0 +1,317 @@
+import { assert, it } from "@effect/vitest"
+import { Effect, Exit, Fiber, Latch, Layer, Result, Schedule, Scope, Stream } from "effect"
+import type { Duration } from "effect"
+import { AmqpChannel, AmqpConnection, AmqpConsumer, AmqpPublisher, AmqpTopology } from "effect-amqp"
+import * as FaultProxy from "effect-amqp-test-rig/FaultProxy"
+import * as RabbitMq from "effect-amqp-test-rig/RabbitMq"
+import { describeWithOwnNode, describeWithSharedBroker } from "effect-amqp-test-rig/RabbitMqSuite"
+import * as SharedRabbitMq from "effect-amqp-test-rig/SharedRabbitMq"
+
+const dead = AmqpTopology.queue("dead")
+const work = AmqpTopology.queue("work", { deadLetterExchange: "", deadLetterRoutingKey: "dead" })
+const quorum = AmqpTopology.queue("quorum", { type: "quorum" })
+
+const client = (url: string, connection: AmqpConnection.Options = {}) =>
+  Layer.mergeAll(AmqpPublisher.layer({ confirmTimeout: "30 seconds" }), AmqpChannel.layer()).pipe(
+    Layer.provideMerge(AmqpTopology.layer(AmqpTopology.make(work, dead, quorum))),
+    Layer.provideMerge(AmqpConnection.layer({
+      endpoints: url,
+      retry: { interval: "200 millis", max: 200 },
+      ...connection
+    }))
+  )
+
+const onShared = <A, E, R>(test: Effect.Effect<A, E, R>) =>
+  Effect.flatMap(SharedRabbitMq.make, ({ url }) => test.pipe(Effect.scoped, Effect.provide(client(url))))
+
+const send = (count: number, routingKey = "work") =>
+  Effect.gen(function*() {
+    const publisher = yield* AmqpPublisher.AmqpPublisher
+    return yield* Effect.forEach(
+      Array.from({ length: count }, (_, i) => i),
+      (i) =>
+        Effect.map(Effect.result(publisher.publish({ routingKey, body: i, messageId: String(i) })), Result.isSuccess),
+      { concurrency: "unbounded" }
+    )
+  })
+
+const ready = (queue: string) =>
+  Effect.gen(function*() {
+    const channel = yield* AmqpChannel.AmqpChannel
+    return (yield* channel.checkQueue(queue)).messageCount
+  })
+
+/** Wait until something is so; fails the test after a while. */
+const until = <E, R>(condition: Effect.Effect<boolean, E, R>, limit: Duration.Input = "20 seconds") =>
+  Effect.repeat(condition, { schedule: Schedule.spaced("20 millis"), until: (is) => is }).pipe(
+    Effect.timeoutOrElse({ duration: limit, orElse: () => Effect.die(new Error("it did not come to be so")) })
+  )
+
+const attached = Effect.map(
+  Effect.flatMap(AmqpConnection.AmqpConnection, (connection) => connection.health),
+  ({ consumers }) => consumers.length > 0 && consumers.every(({ _tag }) => _tag === "Attached")
+)
+
+describeWithSharedBroker("consuming from RabbitMQ", () => {
+  it.live("each message is handled once, with acknowledgements in any order, and a failed one is dead-lettered", () =>
+    onShared(Effect.gen(function*() {
+      const handled: Array<number> = []
+      const consumer = yield* AmqpConsumer.make(work, (delivery) =>
+        Effect.gen(function*() {
+          const number = Number(yield* delivery.text)
+          yield* Effect.sleep(number % 7)
+          if (number % 10 === 0) return yield* Effect.fail("no")
+          handled.push(number)
+        }), { concurrency: 50, prefetch: 200 })
+      yield* send(2000)
+      yield* until(Effect.map(consumer.counts, ({ acked, deadLettered }) => acked + deadLettered === 2000))
+      assert.deepStrictEqual(
+        handled.sort((a, b) => a - b),
+        Array.from({ length: 2000 }, (_, i) => i).filter((i) => i % 10 !== 0)
+      )
+      yield* until(Effect.map(ready("dead"), (count) => count === 200))
+    })))
+
+  it.live("the end of the scope lets handlers finish, and what they did not begin is there once", () =>
+    onShared(Effect.gen(function*() {
+      const finished: Array<string> = []
+      yield* send(100)
+      const scope = yield* Scope.make()
+      yield* AmqpConsumer.make(
+        work,
+        (delivery) =>
+          Effect.andThen(Effect.sleep("300 millis"), Effect.map(delivery.text, (text) => finished.push(text))),
+        { concurrency: 10 }
+      ).pipe(Scope.provide(scope))
+      yield* Effect.sleep("100 millis")
+      yield* Scope.close(scope, Exit.void)
+      assert.strictEqual(finished.length, 10)
+      assert.strictEqual(yield* ready("work"), 90)
+    })))
+
+  it.live("a queue that is deleted and declared again is consumed again", () =>
+    onShared(Effect.gen(function*() {
+      const channel = yield* AmqpChannel.AmqpChannel
+      const handled: Array<string> = []
+      yield* AmqpConsumer.make(work, (delivery) => Effect.map(delivery.text, (text) => handled.push(text)))
+      yield* channel.deleteQueue(work)
+      yield* until(Effect.map(attached, (is) => !is))
+      yield* Effect.sleep("500 millis")
+      yield* channel.declareQueue(work)
+      yield* until(attached)
+      yield* send(3)
+      yield* until(Effect.sync(() => handled.length === 3))
+    })))
+
+  it.live("an exclusive consumer is refused to another, which gets it when the first has gone", () =>
+    onShared(Effect.gen(function*() {
+      const scope = yield* Scope.make()
+      yield* AmqpConsumer.make(work, () => Effect.void, { exclusive: true }).pipe(Scope.provide(scope))
+      const second = yield* Effect.forkChild(AmqpConsumer.make(work, () => Effect.void, { exclusive: true }))
+      yield* Effect.sleep("1500 millis")
+      assert.isUndefined(second.pollUnsafe())
+      yield* Scope.close(scope, Exit.void)
+      yield* Fiber.join(second)
+    })))
+
+  for (const queue of [work, quorum]) {
+    it.live(`a message of a ${queue.name} queue is retried after its delays, and parked then`, () =>
+      onShared(Effect.gen(function*() {
+        const attempts: Array<readonly [number, number, string]> = []
+        yield* AmqpConsumer.make(
+          queue,
+          (delivery) =>
+            Effect.suspend(() => {
+              attempts.push([delivery.attempts, Date.now(), delivery.messageId!])
+              return Effect.fail("no")
+            }),
+          { onFailure: AmqpConsumer.retry(Schedule.exponential("200 millis").pipe(Schedule.upTo({ times: 2 }))) }
+        )
+        yield* send(1, queue.name)
+        yield* until(Effect.map(ready(`${queue.name}.parked`), (count) => count === 1))
+        assert.deepStrictEqual(attempts.map(([attempt, , id]) => [attempt, id]), [[1, "0"], [2, "0"], [3, "0"]])
+        const [first, second, third] = attempts.map(([, at]) => at)
+        assert.closeTo(second! - first!, 200, 150)
+        assert.closeTo(third! - second!, 400, 150)
+      })))
+  }
+
+  it.live("a server-named queue is consumed with its bindings", () =>
+    onShared(Effect.gen(function*() {
+      const publisher = yield* AmqpPublisher.AmqpPublisher
+      const events = AmqpTopology.exchange("events", { type: "fanout" })
+      const news = AmqpTopology.serverNamedQueue("news")
+      yield* AmqpTopology.declare(AmqpTopology.make(events, news, AmqpTopology.bind(news, events)))
+      assert.match(yield* AmqpTopology.currentName(news), /^amq\.gen-/)
+      const reading = yield* AmqpConsumer.stream(news).pipe(
+        Stream.mapEffect((delivery) => Effect.tap(delivery.text, delivery.ack())),
+        Stream.take(1),
+        Stream.runCollect,
+        Effect.forkChild
+      )
+      yield* publisher.publish({ exchange: events, routingKey: "", body: "hello" })
+      assert.deepStrictEqual(yield* Fiber.join(reading), ["hello"])
+    })))
+
+  it.live("batches are acknowledged with what is in them, and nothing more", () =>
+    onShared(Effect.gen(function*() {
+      const sizes: Array<number> = []
+      yield* AmqpConsumer.runBatch(work, (batch) => Effect.sync(() => sizes.push(batch.length)), {
+        size: 100,
+        within: "200 millis"
+      }).pipe(Effect.forkScoped)
+      yield* send(250)
+      yield* until(Effect.sync(() => sizes.reduce((sum, size) => sum + size, 0) === 250))
+      yield* until(Effect.map(ready("work"), (count) => count === 0))
+      assert.isAtMost(Math.max(...sizes), 100)
+    })))
+})
+
+describeWithOwnNode("consuming from a RabbitMQ that fails", () => {
+  for (const queue of [work, quorum]) {
+    it.live(
+      `five times kill -9 with a slow handler: nothing confirmed to a ${queue.name} queue is lost`,
+      () =>
+        Effect.gen(function*() {
+          const broker = yield* RabbitMq.make()
+          yield* Effect.gen(function*() {
+            const finished = new Map<string, number>()
+            const consumer = yield* AmqpConsumer.make(
+              queue,
+              (delivery) =>
+                Effect.andThen(
+                  Effect.sleep("50 millis"),
+                  Effect.sync(() => finished.set(delivery.messageId!, (finished.get(delivery.messageId!) ?? 0) + 1))
+                ),
+              { concurrency: 20, prefetch: 100 }
+            )
+            // A quorum queue that was declared a moment before a crash may be lost to RabbitMQ 3.10.
+            yield* Effect.sleep("1 second")
+            const publisher = yield* AmqpPublisher.AmqpPublisher
+            const confirmed = new Set<string>()
+            const publishing = yield* Effect.forEach(
+              Array.from({ length: 4000 }, (_, i) => String(i)),
+              (messageId) =>
+                Effect.delay(
+                  publisher.publish({ routingKey: queue.name, body: messageId, messageId }),
+                  Number(messageId) * 4
+                )
+                  .pipe(Effect.match({ onSuccess: () => void confirmed.add(messageId), onFailure: () => {} })),
+              { concurrency: "unbounded", discard: true }
+            ).pipe(Effect.forkChild)
+            for (let cycle = 0; cycle < 5; cycle++) {
+              yield* Effect.sleep("1 second")
+              yield* broker.kill
+              yield* broker.start
+              yield* until(attached, "30 seconds")
+            }
+            yield* Fiber.join(publishing)
+            yield* until(Effect.sync(() => [...confirmed].every((id) => finished.has(id))), "60 seconds")
+            yield* until(Effect.map(ready(queue.name), (count) => count === 0))
+            assert.isAbove(confirmed.size, 3000)
+            assert.isAbove((yield* consumer.counts).stale, 0)
+          }).pipe(Effect.scoped, Effect.provide(client(broker.url)))
+          const left = yield* broker.queueDepth(queue.name)
+          assert.deepInclude(left, { unacked: 0, consumers: 0 })
+        }),
+      180_000
+    )
+  }
+
+  it.live("with a memory alarm on, consumers go on acknowledging while publishes wait", () =>
+    Effect.gen(function*() {
+      const broker = yield* RabbitMq.make()
+      yield* Effect.gen(function*() {
+        yield* send(200)
+        const gate = Latch.makeUnsafe(false)
+        const consumer = yield* AmqpConsumer.make(work, () => gate.await, { concurrency: 10, prefetch: 50 })
+        yield* broker.setMemoryAlarm
+        const blocked = yield* Effect.forkChild(send(1))
+        yield* Effect.sleep("300 millis")
+        yield* gate.open
+        yield* until(Effect.map(consumer.counts, ({ acked }) => acked === 200))
+        yield* until(Effect.map(broker.queueDepth("work"), ({ ready, unacked }) => ready + unacked === 0))
+        assert.isUndefined(blocked.pollUnsafe())
+        yield* broker.clearMemoryAlarm
+        yield* Fiber.join(blocked)
+        yield* until(Effect.map(consumer.counts, ({ acked }) => acked === 201))
+      }).pipe(Effect.scoped, Effect.provide(client(broker.url)))
+    }), 60_000)
+
+  for (const queue of [work, quorum]) {
+    it.live(
+      `a handler that exceeds the delivery timeout of a ${queue.name} queue: the consumer comes back`,
+      () =>
+        Effect.gen(function*() {
+          const broker = yield* RabbitMq.make({
+            limits: { consumerTimeout: "2 seconds", channelTickInterval: "1 second" }
+          })
+          yield* Effect.gen(function*() {
+            const begun: Array<string> = []
+            const gate = Latch.makeUnsafe(false)
+            const consumer = yield* AmqpConsumer.make(
+              queue,
+              (delivery) => {
+                begun.push(`${delivery.messageId} ${delivery.redelivered}`)
+                return delivery.messageId === "0" && !delivery.redelivered ? gate.await : Effect.void
+              },
+              { concurrency: 2 }
+            )
+            yield* send(2, queue.name)
+            yield* until(Effect.sync(() => begun.includes("0 true")))
+            yield* gate.open
+            yield* until(Effect.map(consumer.counts, ({ stale }) => stale === 1))
+            yield* until(attached)
+            yield* until(Effect.map(broker.queueDepth(queue.name), ({ ready, unacked }) => ready + unacked === 0))
+            assert.deepStrictEqual(begun.filter((one) => one.startsWith("0")), ["0 false", "0 true"])
+          }).pipe(Effect.scoped, Effect.provide(client(broker.url)))
+        }),
+      60_000
+    )
+  }
+
+  it.live(
+    "with interruption at 80 % of the delivery timeout, the channel is never taken away",
+    () =>
+      Effect.gen(function*() {
+        const broker = yield* RabbitMq.make({
+          limits: { consumerTimeout: "2 seconds", channelTickInterval: "1 second" }
+        })
+        yield* Effect.gen(function*() {
+          yield* send(1)
+          const consumer = yield* AmqpConsumer.make(
+            work,
+            (delivery) => delivery.redelivered ? Effect.void : Effect.never,
+            { ackTimeout: "2 seconds", whenAckTimeout: "interrupt" }
+          )
+          yield* until(Effect.map(consumer.counts, ({ acked }) => acked === 1))
+          const { since } = yield* consumer.health
+          yield* Effect.sleep("3 seconds")
+          assert.deepInclude(yield* consumer.health, { _tag: "Attached", since })
+          assert.deepInclude(yield* consumer.counts, { requeued: 1, stale: 0 })
+        }).pipe(Effect.scoped, Effect.provide(client(broker.url)))
+      }),
+    60_000
+  )
+
+  it.live(
+    "an exclusive consumer comes back when the broker has noticed that its old half-open connection is dead",
+    () =>
+      Effect.gen(function*() {
+        const broker = yield* RabbitMq.make()
+        const proxy = yield* FaultProxy.make({ port: broker.port })
+        yield* Effect.gen(function*() {
+          const handled: Array<string> = []
+          yield* AmqpConsumer.make(work, (delivery) => Effect.map(delivery.text, (text) => handled.push(text)), {
+            exclusive: true
+          })
+          yield* proxy.resetClient
+          yield* until(Effect.map(attached, (is) => !is))
+          yield* until(attached, "10 seconds")
+          yield* send(1)
+          yield* until(Effect.sync(() => handled.length === 1))
+        }).pipe(Effect.scoped, Effect.provide(client(proxy.through(broker.url), { heartbeat: "2 seconds" })))
+      }),
+    60_000
+  )
+})

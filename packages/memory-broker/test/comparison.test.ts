@@ -1,0 +1,54 @@
+import { assert, layer } from "@effect/vitest"
+import { Effect, Layer } from "effect"
+import type { AmqpMemory } from "effect-amqp-memory"
+import * as RabbitMq from "effect-amqp-test-rig/RabbitMq"
+import { describeWithOwnNode } from "effect-amqp-test-rig/RabbitMqSuite"
+import { TestClock } from "effect/testing"
+import { versionNumber } from "./contract/Broker.ts"
+import * as Client from "./contract/Client.ts"
+import * as Memory from "./contract/memory.ts"
+import * as Real from "./contract/rabbitMq.ts"
+import { observe } from "./contract/randomOperations.ts"
+
+const sequences = 500
+
+/** Sequences that run on the real broker at the same time. */
+const concurrency = 16
+
+const dialectOf = (version: number): AmqpMemory.BrokerVersion => version < 4 ? "3.10" : version < 4.03 ? "4.0" : "4.3"
+
+const onReal = (seed: number) =>
+  Effect.scoped(Effect.flatMap(Client.connect(), (connection) => observe(connection, seed, `s${seed}-`)))
+
+const onMemory = (seed: number, version: AmqpMemory.BrokerVersion) =>
+  onReal(seed).pipe(Effect.provide(Layer.provideMerge(Memory.layer(version), TestClock.layer())))
+
+describeWithOwnNode("random sequences of operations", () => {
+  layer(RabbitMq.layer(), { timeout: "60 seconds", excludeTestServices: true })((it) => {
+    it.effect(
+      `${sequences} sequences show the same on the memory broker and on RabbitMQ`,
+      () =>
+        Effect.gen(function*() {
+          const { version } = yield* RabbitMq.RabbitMq
+          const dialect = dialectOf(versionNumber(version))
+          const differing: Array<{ readonly seed: number; readonly memory: unknown; readonly real: unknown }> = []
+          yield* Effect.forEach(
+            Array.from({ length: sequences }, (_, i) => i + 1),
+            Effect.fnUntraced(function*(seed) {
+              const real = yield* onReal(seed)
+              const memory = yield* onMemory(seed, dialect)
+              if (JSON.stringify(real) !== JSON.stringify(memory)) differing.push({ seed, memory, real })
+            }),
+            { concurrency, discard: true }
+          ).pipe(Effect.provide(Real.layer))
+          process.stdout.write(
+            `random comparison: ${sequences} sequences ran on the memory broker and on RabbitMQ ${version}, ` +
+              `${differing.length} differ\n`
+          )
+          const [first] = differing
+          assert.deepStrictEqual(first?.memory, first?.real, `the sequence of seed ${first?.seed}`)
+        }),
+      120_000
+    )
+  })
+})

@@ -1,0 +1,43 @@
+/**
+ * The broker that a contract test talks to: the memory broker or a real RabbitMQ. A test sees only this, so it cannot
+ * know which.
+ */
+import type { Duration, Effect, Redacted } from "effect"
+import { Context } from "effect"
+import type { AmqpDriver } from "effect-amqp/AmqpDriver"
+
+export interface Permissions {
+  readonly configure: string
+  readonly write: string
+  readonly read: string
+}
+
+export class Broker extends Context.Service<Broker, {
+  readonly driver: AmqpDriver
+  readonly host: string
+  readonly port: number
+  /** A virtual host that no other test uses. */
+  readonly vhost: string
+  /** The major version, and the minor one as hundredths: 4.03 is RabbitMQ 4.3. */
+  readonly version: number
+  /** Let time pass. */
+  readonly elapse: (duration: Duration.Input) => Effect.Effect<void>
+  /** Wait until everything that is under way has arrived. */
+  readonly settle: Effect.Effect<void>
+  readonly addUser: (
+    name: string,
+    password: Redacted.Redacted<string>,
+    permissions: Permissions | undefined
+  ) => Effect.Effect<void>
+  readonly forceClose: (text: string) => Effect.Effect<void>
+  /** Stop the broker in order and start it again, with whatever it has kept. */
+  readonly restart: Effect.Effect<void>
+  readonly raiseMemoryAlarm: Effect.Effect<void>
+  readonly clearMemoryAlarm: Effect.Effect<void>
+}>()("effect-amqp-memory/test/Broker") {}
+
+/** A version as text, such as `3.10.8` or `4.0`, as a number that compares. */
+export const versionNumber = (version: string): number => {
+  const [major = 0, minor = 0] = version.split(".").map(Number)
+  return major + minor / 100
+}

@@ -1,0 +1,41 @@
+/**
+ * The memory broker as the contract tests see it.
+ */
+import { Effect, Layer } from "effect"
+import { AmqpMemory } from "effect-amqp-memory"
+import { AmqpDriver } from "effect-amqp/AmqpDriver"
+import { TestClock } from "effect/testing"
+import { Broker, versionNumber } from "./Broker.ts"
+
+const make = Effect.fnUntraced(function*(version: AmqpMemory.BrokerVersion) {
+  const broker = yield* AmqpMemory.AmqpMemory
+  const driver = yield* AmqpDriver
+  return Broker.of({
+    driver,
+    host: "memory",
+    port: 5672,
+    vhost: "/",
+    version: versionNumber(version),
+    elapse: TestClock.adjust,
+    settle: TestClock.adjust(0),
+    addUser: (name, password, permissions) =>
+      broker.setUser({
+        name,
+        password,
+        ...(permissions === undefined ? {} : {
+          permissions: {
+            configure: new RegExp(permissions.configure),
+            write: new RegExp(permissions.write),
+            read: new RegExp(permissions.read)
+          }
+        })
+      }),
+    forceClose: broker.forceClose,
+    restart: Effect.andThen(broker.shutDown, broker.start),
+    raiseMemoryAlarm: broker.block(),
+    clearMemoryAlarm: broker.unblock
+  })
+})
+
+export const layer = (version: AmqpMemory.BrokerVersion): Layer.Layer<AmqpMemory.AmqpMemory | Broker> =>
+  Layer.provideMerge(Layer.effect(Broker, make(version)), AmqpMemory.layerWith({ version }))

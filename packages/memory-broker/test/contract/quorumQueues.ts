@@ -1,0 +1,159 @@
+import { assert } from "@effect/vitest"
+import { Effect } from "effect"
+import type { Arguments } from "effect-amqp/AmqpDriver"
+import { Broker } from "./Broker.ts"
+import * as Client from "./Client.ts"
+import { suite } from "./Suite.ts"
+
+const withQuorum = Effect.fnUntraced(function*(args: Arguments = {}) {
+  const channel = yield* Client.session
+  yield* Client.queue(channel, "q", { "x-queue-type": "quorum", ...args })
+  return channel
+})
+
+const count = (delivery: { readonly properties: { readonly headers?: Arguments | undefined } }) =>
+  delivery.properties.headers?.["x-delivery-count"]
+
+/** Take a message and close the channel without acknowledging it. */
+const abandon = Effect.fnUntraced(function*(name: string) {
+  const channel = yield* Client.session
+  yield* Client.take(channel, name)
+  yield* channel.close
+  yield* Client.settle
+})
+
+/** What `basic.get` says of a message that was never delivered before. */
+const countOfNone = Effect.map(Broker, ({ version }) => version < 4 ? 0 : undefined)
+
+export const quorumQueues = suite("quorum queues", {
+  "a quorum queue hands messages out in order": Effect.gen(function*() {
+    const channel = yield* withQuorum()
+    yield* Client.fill(channel, "q", "1", "2", "3")
+    assert.deepStrictEqual(yield* Client.bodies(channel, "q"), ["1", "2", "3"])
+  }),
+  "a message that was refused counts its deliveries before 4.3": Effect.gen(function*() {
+    const { version } = yield* Broker
+    const channel = yield* withQuorum()
+    yield* Client.fill(channel, "q", "1")
+    const none = yield* countOfNone
+    for (const returns of [0, 1, 2]) {
+      const got = yield* Client.take(channel, "q")
+      assert.strictEqual(count(got), returns === 0 || version >= 4.03 ? none : returns)
+      assert.strictEqual(got.redelivered, returns > 0)
+      channel.nackUnsafe(got.deliveryTag, false, true)
+      yield* Client.settle
+    }
+  }),
+  "a message whose channel closed counts its deliveries": Effect.gen(function*() {
+    const connection = yield* Client.connect()
+    const channel = yield* Client.open(connection)
+    yield* Client.queue(channel, "q", { "x-queue-type": "quorum" })
+    yield* Client.fill(channel, "q", "1")
+    for (const expected of [yield* countOfNone, 1, 2]) {
+      const other = yield* Client.open(connection)
+      assert.strictEqual(count(yield* Client.take(other, "q")), expected)
+      yield* other.close
+      yield* Client.settle
+    }
+  }),
+  "a message that comes back more often than the limit is dead-lettered": Effect.gen(function*() {
+    const channel = yield* withQuorum({
+      "x-delivery-limit": 1,
+      "x-dead-letter-exchange": "",
+      "x-dead-letter-routing-key": "dead"
+    })
+    yield* Client.queue(channel, "dead")
+    yield* Client.fill(channel, "q", "1")
+    yield* abandon("q")
+    yield* abandon("q")
+    const got = yield* Client.take(channel, "dead")
+    const death = got.properties.headers?.["x-death"] as ReadonlyArray<Readonly<Record<string, unknown>>>
+    assert.deepStrictEqual([death[0]?.["reason"], death[0]?.["queue"], death[0]?.["count"]], ["delivery_limit", "q", 1])
+    assert.deepStrictEqual(yield* Client.bodies(channel, "q"), [])
+  }),
+  "a message that comes back more often than the limit is dropped where there are no dead letters": Effect.gen(
+    function*() {
+      const channel = yield* withQuorum({ "x-delivery-limit": 0 })
+      yield* Client.fill(channel, "q", "1")
+      yield* abandon("q")
+      assert.deepStrictEqual(yield* Client.bodies(channel, "q"), [])
+    }
+  ),
+  "a first delivery to a consumer carries no count": Effect.gen(function*() {
+    const channel = yield* withQuorum()
+    const consumer = yield* Client.consume(channel, "q")
+    yield* Client.fill(channel, "q", "1")
+    assert.isUndefined(count(yield* consumer.next))
+  }),
+  "messages that were refused without a limit go behind the others before 4.0": Effect.gen(function*() {
+    const { version } = yield* Broker
+    const channel = yield* withQuorum()
+    yield* Client.fill(channel, "q", "1", "2", "3", "4")
+    for (let i = 0; i < 3; i++) yield* Client.take(channel, "q")
+    channel.nackUnsafe(2, false, true)
+    yield* Client.settle
+    channel.nackUnsafe(1, false, true)
+    yield* Client.settle
+    assert.deepStrictEqual(yield* Client.bodies(channel, "q"), version < 4 ? ["4", "2", "1"] : ["2", "1", "4"])
+  }),
+  "messages that came back are handed out before the others, in the order in which they came back": Effect.gen(
+    function*() {
+      const channel = yield* withQuorum({ "x-delivery-limit": 5 })
+      yield* Client.fill(channel, "q", "1", "2", "3", "4")
+      for (let i = 0; i < 3; i++) yield* Client.take(channel, "q")
+      channel.nackUnsafe(2, false, true)
+      yield* Client.settle
+      channel.nackUnsafe(1, false, true)
+      yield* Client.settle
+      assert.deepStrictEqual(yield* Client.bodies(channel, "q"), ["2", "1", "4"])
+    }
+  ),
+  "closing a channel gives the messages of a quorum queue back": Effect.gen(function*() {
+    const channel = yield* withQuorum()
+    yield* Client.fill(channel, "q", "1", "2", "3")
+    yield* Client.take(channel, "q")
+    yield* Client.take(channel, "q")
+    yield* channel.close
+    yield* Client.settle
+    const got = yield* Client.drain(yield* Client.session, "q")
+    assert.deepStrictEqual(got.map((delivery) => [Client.text(delivery), count(delivery)]), [
+      ["1", 1],
+      ["2", 1],
+      ["3", yield* countOfNone]
+    ])
+  }),
+  "a quorum queue drops from its head when it is full": Effect.gen(function*() {
+    const channel = yield* withQuorum({ "x-max-length": 2 })
+    yield* Client.fill(channel, "q", "1", "2", "3")
+    yield* Client.settle
+    assert.deepStrictEqual(yield* Client.bodies(channel, "q"), ["2", "3"])
+  }),
+  "messages of a quorum queue expire": Effect.gen(function*() {
+    const channel = yield* withQuorum({ "x-message-ttl": 100 })
+    yield* Client.fill(channel, "q", "1")
+    yield* Client.elapse("500 millis")
+    assert.deepStrictEqual(yield* Client.bodies(channel, "q"), [])
+  }),
+  "a rejected message of a quorum queue is dead-lettered": Effect.gen(function*() {
+    const channel = yield* withQuorum({ "x-dead-letter-exchange": "", "x-dead-letter-routing-key": "dead" })
+    yield* Client.queue(channel, "dead")
+    yield* Client.fill(channel, "q", "1")
+    const got = yield* Client.take(channel, "q")
+    channel.rejectUnsafe(got.deliveryTag, false)
+    yield* Client.settle
+    assert.deepStrictEqual(yield* Client.bodies(channel, "dead"), ["1"])
+  }),
+  "prefetch bounds a consumer of a quorum queue": Effect.gen(function*() {
+    const channel = yield* withQuorum()
+    yield* channel.prefetch(2)
+    const consumer = yield* Client.consume(channel, "q")
+    yield* Client.fill(channel, "q", "1", "2", "3")
+    yield* Client.settle
+    assert.deepStrictEqual(consumer.received.map(Client.text), ["1", "2"])
+    channel.ackUnsafe(2, true)
+    assert.deepStrictEqual(
+      [yield* consumer.next, yield* consumer.next, yield* consumer.next].map(Client.text),
+      ["1", "2", "3"]
+    )
+  })
+})

@@ -1,0 +1,44 @@
+/**
+ * A real RabbitMQ as the contract tests see it: a node that all of them share, with a virtual host for each.
+ */
+import { Duration, Effect, Layer, Redacted, Scope } from "effect"
+import { RabbitMq } from "effect-amqp-test-rig/RabbitMq"
+import { driver } from "effect-amqp/AmqplibDriver"
+import { Broker, versionNumber } from "./Broker.ts"
+
+let virtualHosts = 0
+
+/** Longer than a real broker needs for what it does by itself, with two of its processes in between. */
+const settling = Duration.millis(60)
+
+const make = Effect.gen(function*() {
+  const node = yield* RabbitMq
+  const scope = yield* Effect.scope
+  const vhost = yield* Effect.acquireRelease(
+    Effect.tap(Effect.sync(() => `contract-${virtualHosts++}`), (name) => Effect.orDie(node.addVhost(name))),
+    (name) => Effect.ignore(node.deleteVhost(name))
+  )
+  return Broker.of({
+    driver,
+    host: node.host,
+    port: node.port,
+    vhost,
+    version: versionNumber(node.version),
+    elapse: (duration) => Effect.sleep(duration),
+    settle: Effect.sleep(settling),
+    addUser: Effect.fnUntraced(
+      function*(name, password, permissions) {
+        yield* node.addUser(name, Redacted.value(password))
+        yield* Scope.addFinalizer(scope, Effect.ignore(node.deleteUser(name)))
+        if (permissions !== undefined) yield* node.setPermissions(name, vhost, permissions)
+      },
+      Effect.orDie
+    ),
+    forceClose: (text) => Effect.orDie(node.closeAllConnections(text)),
+    restart: Effect.orDie(Effect.andThen(node.stop, node.start)),
+    raiseMemoryAlarm: Effect.orDie(node.setMemoryAlarm),
+    clearMemoryAlarm: Effect.orDie(node.clearMemoryAlarm)
+  })
+})
+
+export const layer: Layer.Layer<Broker, never, RabbitMq> = Layer.effect(Broker, make)
