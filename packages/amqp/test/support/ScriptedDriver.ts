@@ -2,8 +2,10 @@
  * A driver without a broker: its connects succeed or fail as a script says, and its sessions end when the script says.
  * It notes when it was dialled, and how much of what it handed out is still held.
  */
-import { Clock, Effect, FiberSet, type Scope } from "effect"
-import { AmqpDriver, AmqpError } from "effect-amqp"
+import type { Scope } from "effect"
+import { Clock, Effect, FiberSet } from "effect"
+import type { AmqpDriver } from "effect-amqp"
+import { AmqpError } from "effect-amqp"
 
 /** What happens at one dial: it is refused, or it succeeds and the session lasts so many milliseconds. */
 export type Dial = { readonly refused: true } | { readonly lasts: number }
