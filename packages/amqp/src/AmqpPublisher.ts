@@ -211,11 +211,11 @@ export const make = Effect.fnUntraced(function*(
     whenFull: options.whenFull ?? "wait",
     unconfirmed: options.unconfirmed ?? "republish"
   }, {
-    onConfirmed(latency) {
+    onConfirmed() {
       metrics.confirmed++
-      metrics.latency(latency)
       report()
     },
+    onLatency: (millis) => metrics.latency(millis),
     onFailed() {
       metrics.failed++
       report()

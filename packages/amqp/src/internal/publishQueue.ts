@@ -51,8 +51,9 @@ export interface QueueOptions {
 
 /** What the queue tells its owner, for metrics and for what takes time. */
 export interface QueueEvents {
-  /** The milliseconds from its last write to its confirm. */
-  readonly onConfirmed: (latency: number) => void
+  readonly onConfirmed: () => void
+  /** Once for each confirm of one or many messages: the milliseconds since the oldest of them was written. */
+  readonly onLatency: (millis: number) => void
   readonly onFailed: () => void
   readonly onReturned: () => void
   readonly onNacked: () => void
@@ -149,6 +150,8 @@ export class PublishQueue {
   #session: Session | undefined
   #generation = 0
   #recycling = false
+  /** Of the confirm that is being handled. */
+  #oldestConfirmed: number | undefined
   #over: AmqpError | "closed" | undefined
 
   constructor(options: QueueOptions, events: QueueEvents, now: () => number) {
@@ -388,17 +391,19 @@ export class PublishQueue {
   /** The broker answered for one tag, or for all up to it. */
   confirm(tag: number, multiple: boolean, ack: boolean): void {
     const now = this.#now()
-    if (multiple) this.#window.takeUpTo(tag, (entry) => this.#answered(entry, ack, now))
+    this.#oldestConfirmed = undefined
+    if (multiple) this.#window.takeUpTo(tag, (entry) => this.#answered(entry, ack))
     else {
       const entry = this.#window.take(tag)
-      if (entry !== undefined) this.#answered(entry, ack, now)
+      if (entry !== undefined) this.#answered(entry, ack)
     }
+    if (this.#oldestConfirmed !== undefined) this.#events.onLatency(now - this.#oldestConfirmed)
     if (!this.#recycling) this.#pump(now)
     else if (this.#inFlight === 0) this.#events.onDrained()
     this.#tellIdle()
   }
 
-  #answered(entry: Entry, ack: boolean, now: number): void {
+  #answered(entry: Entry, ack: boolean): void {
     this.#inFlight--
     this.#inFlightBytes -= sizeOf(entry)
     if (entry.abandoned) {
@@ -414,7 +419,8 @@ export class PublishQueue {
     } else if (entry.returned !== undefined) {
       this.#settle(entry, unroutable(entry, entry.returned))
     } else {
-      this.#events.onConfirmed(now - entry.writtenAt)
+      this.#oldestConfirmed ??= entry.writtenAt
+      this.#events.onConfirmed()
       this.#settle(entry, undefined)
     }
   }

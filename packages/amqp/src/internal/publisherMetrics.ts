@@ -29,7 +29,7 @@ const republished = Metric.counter("amqp_publisher_republished", {
 const waiting = Metric.gauge("amqp_publisher_waiting", { description: "Messages that wait to be written" })
 const inFlight = Metric.gauge("amqp_publisher_in_flight", { description: "Messages written and not confirmed yet" })
 const latency = Metric.histogram("amqp_publisher_confirm_latency", {
-  description: "From the last write of a message to its confirm",
+  description: "From the last write of a message to its confirm; of several confirmed at once, the oldest",
   attributes: { time_unit: "milliseconds" },
   boundaries: Metric.exponentialBoundaries({ start: 1, factor: 2, count: 16 })
 })
