@@ -6,6 +6,7 @@
  * it out. Everything else that a broker may refuse runs on a channel of its own, so that a refusal, which closes the
  * channel, costs nobody else theirs.
  */
+import type * as Config from "effect/Config"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Latch from "effect/Latch"
@@ -361,3 +362,16 @@ export const make = Effect.fnUntraced(function*(
 /** A layer with a channel of its own, see {@link make}. */
 export const layer = (options?: Options): Layer.Layer<AmqpChannel, AmqpError, AmqpConnection> =>
   Layer.effect(AmqpChannel, make(options))
+
+/**
+ * {@link layer} with options that are read from configuration; fails with a `ConfigError` if they cannot be.
+ *
+ * @example
+ * ```ts
+ * const Live = AmqpChannel.layerConfig(Config.all({ prefetch: Config.Int("PREFETCH") }))
+ * ```
+ */
+export const layerConfig = (
+  options: Config.Config<Options>
+): Layer.Layer<AmqpChannel, AmqpError | Config.ConfigError, AmqpConnection> =>
+  Layer.effect(AmqpChannel, Effect.flatMap(options, make))

@@ -10,6 +10,7 @@
  * @see https://www.rabbitmq.com/docs/publishers
  */
 import * as Clock from "effect/Clock"
+import type * as Config from "effect/Config"
 import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
@@ -454,3 +455,18 @@ export const make = Effect.fnUntraced(function*(
  */
 export const layer = (options?: Options): Layer.Layer<AmqpPublisher, AmqpError, AmqpConnection> =>
   Layer.effect(AmqpPublisher, make(options))
+
+/**
+ * {@link layer} with options that are read from configuration; fails with a `ConfigError` if they cannot be.
+ *
+ * @example
+ * ```ts
+ * const Live = AmqpPublisher.layerConfig(Config.all({
+ *   confirmTimeout: Config.Duration("CONFIRM_TIMEOUT").pipe(Config.withDefault("5 seconds"))
+ * }))
+ * ```
+ */
+export const layerConfig = (
+  options: Config.Config<Options>
+): Layer.Layer<AmqpPublisher, AmqpError | Config.ConfigError, AmqpConnection> =>
+  Layer.effect(AmqpPublisher, Effect.flatMap(options, make))

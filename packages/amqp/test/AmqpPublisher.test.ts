@@ -1,5 +1,19 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Arbitrary, Effect, Exit, Fiber, Layer, Metric, Result, Schedule, Scope, Stream, Tracer } from "effect"
+import {
+  Arbitrary,
+  Config,
+  ConfigProvider,
+  Effect,
+  Exit,
+  Fiber,
+  Layer,
+  Metric,
+  Result,
+  Schedule,
+  Scope,
+  Stream,
+  Tracer
+} from "effect"
 import { AmqpChannel, AmqpConnection, AmqpPublisher, AmqpTopology } from "effect-amqp"
 import type { AmqpMessage, PublishError } from "effect-amqp"
 import { AmqpMemory } from "effect-amqp-memory"
@@ -608,6 +622,44 @@ describe("AmqpPublisher", () => {
         const found = new Set((yield* broker.published).map((record) => Buffer.from(record.body).toString()))
         assert.strictEqual(found.size, 300)
       }).pipe(Effect.provide(Virtual.layer())))
+  })
+
+  describe("options", () => {
+    it.effect("are read from configuration by layerConfig", () =>
+      Effect.gen(function*() {
+        const broker = yield* AmqpMemory.AmqpMemory
+        yield* broker.withholdConfirms
+        const publishing = yield* begin(reason(publish(paid("x"))))
+        yield* TestClock.adjust("2 seconds")
+        assert.deepInclude(yield* Fiber.join(publishing), { _tag: "ConfirmTimeout", millis: 2000 })
+      }).pipe(
+        Effect.provide(
+          AmqpPublisher.layerConfig(Config.all({ confirmTimeout: Config.Duration("CONFIRM_TIMEOUT") })).pipe(
+            Layer.provide(AmqpTopology.layer(Virtual.topology)),
+            Layer.provide(AmqpConnection.layer()),
+            Layer.provideMerge(AmqpMemory.layer)
+          )
+        ),
+        Effect.provideService(
+          ConfigProvider.ConfigProvider,
+          ConfigProvider.fromEnv({ env: { CONFIRM_TIMEOUT: "2 seconds" } })
+        )
+      ))
+
+    const invalid: ReadonlyArray<readonly [string, AmqpPublisher.Options]> = [
+      ["a confirm deadline of 0", { confirmTimeout: 0 }],
+      ["no confirm deadline", { confirmTimeout: "Infinity" }],
+      ["no drain deadline", { drainTimeout: "Infinity" }],
+      ["a window of 0", { maxInFlight: 0 }],
+      ["a broken number of bytes", { maxInFlightBytes: 1.5 }],
+      ["nobody may wait", { maxWaiting: 0 }],
+      ["no bytes at all", { maxMessageBytes: 0 }]
+    ]
+    it.effect.each(invalid)("%s is refused with what would be right", ([, options]) =>
+      Effect.gen(function*() {
+        const error = yield* Effect.flip(AmqpPublisher.make(options))
+        assert.strictEqual(error.reason._tag, "InvalidConfiguration")
+      }).pipe(Effect.provide(connectionLayer), Effect.provide(AmqpMemory.layer)))
   })
 
   describe("observability", () => {
