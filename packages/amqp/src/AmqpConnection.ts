@@ -22,8 +22,9 @@ import * as SubscriptionRef from "effect/SubscriptionRef"
 import type { DriverTls } from "./AmqpDriver.ts"
 import { AmqpDriver } from "./AmqpDriver.ts"
 import type { Address } from "./AmqpError.ts"
-import { AmqpError, ConnectionLost, InvalidConfiguration } from "./AmqpError.ts"
+import { AmqpError, ConnectionLost } from "./AmqpError.ts"
 import * as Endpoints from "./internal/endpoints.ts"
+import { bound, invalid } from "./internal/options.ts"
 import type { Session } from "./internal/session.ts"
 import type { Endpoint, Registration, Setup, Supervisor } from "./internal/supervisor.ts"
 import * as SupervisorModule from "./internal/supervisor.ts"
@@ -231,28 +232,15 @@ const scheduleOf = (retry: RetryOptions | undefined, defaultMax: number): Schedu
     ? retry
     : Schedule.upTo(Schedule.spaced(retry?.interval ?? "1 second"), { times: retry?.max ?? defaultMax })
 
-const invalid = (option: string, detail: string): AmqpError =>
-  new AmqpError({ operation: "configure", reason: new InvalidConfiguration({ option, detail }) })
-
 const optional = <A>(config: Config.Config<A>): Config.Config<A | undefined> =>
   Config.map(Config.option(config), Option.getOrUndefined)
-
-const positive = (option: string, input: Duration.Input): Effect.Effect<Duration.Duration, AmqpError> => {
-  const parsed = Duration.fromInput(input)
-  if (Option.isNone(parsed)) {
-    return Effect.fail(invalid(option, `it is not a duration; write it like "10 seconds"`))
-  }
-  return Duration.toMillis(parsed.value) > 0 && Duration.isFinite(parsed.value)
-    ? Effect.succeed(parsed.value)
-    : Effect.fail(invalid(option, "it must be a finite duration of more than 0: without a bound a call could hang"))
-}
 
 const checkRetry = (option: string, retry: RetryOptions | undefined): Effect.Effect<void, AmqpError> => {
   if (retry === undefined || isSchedule(retry)) return Effect.void
   if (retry.max !== undefined && !(Number.isInteger(retry.max) && retry.max >= 0)) {
     return Effect.fail(invalid(`${option}.max`, `${retry.max} is not a whole number of 0 or more`))
   }
-  return retry.interval === undefined ? Effect.void : Effect.asVoid(positive(`${option}.interval`, retry.interval))
+  return retry.interval === undefined ? Effect.void : Effect.asVoid(bound(`${option}.interval`, retry.interval))
 }
 
 /**
@@ -294,9 +282,9 @@ export const make = Effect.fnUntraced(function*(
       "it must be a whole number of seconds from 1 to 65535: without heartbeats a dead peer would not be noticed"
     )
   }
-  const connectTimeout = yield* positive("connectTimeout", options.connectTimeout ?? "10 seconds")
-  const operationTimeout = yield* positive("operationTimeout", options.operationTimeout ?? "10 seconds")
-  const closeTimeout = yield* positive("closeTimeout", options.closeTimeout ?? "5 seconds")
+  const connectTimeout = yield* bound("connectTimeout", options.connectTimeout ?? "10 seconds")
+  const operationTimeout = yield* bound("operationTimeout", options.operationTimeout ?? "10 seconds")
+  const closeTimeout = yield* bound("closeTimeout", options.closeTimeout ?? "5 seconds")
 
   let epoch = 0
   const makeSupervisor = SupervisorModule.make({

@@ -19,19 +19,19 @@ import * as Exit from "effect/Exit"
 import * as FiberSet from "effect/FiberSet"
 import * as Latch from "effect/Latch"
 import * as Layer from "effect/Layer"
-import * as Option from "effect/Option"
 import * as Pull from "effect/Pull"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import * as Sink from "effect/Sink"
 import { AmqpConnection } from "./AmqpConnection.ts"
-import { AmqpError, InvalidConfiguration } from "./AmqpError.ts"
+import type { AmqpError } from "./AmqpError.ts"
 import type { Message } from "./AmqpMessage.ts"
 import * as AfterCallback from "./internal/afterCallback.ts"
 import { Deadlines } from "./internal/deadlines.ts"
 import type { Encoded } from "./internal/encodeMessage.ts"
 import { encode, Refused } from "./internal/encodeMessage.ts"
 import { keep } from "./internal/liveChannel.ts"
+import { bound, count } from "./internal/options.ts"
 import { Pipeline } from "./internal/pipeline.ts"
 import * as ProducerSpan from "./internal/producerSpan.ts"
 import { PublisherMetrics } from "./internal/publisherMetrics.ts"
@@ -141,21 +141,6 @@ export interface Options {
 // How long a channel that is to be replaced waits for what is in flight on it.
 const recycleMillis = 1000
 
-const invalid = (option: string, detail: string): AmqpError =>
-  new AmqpError({ operation: "configure", reason: new InvalidConfiguration({ option, detail }) })
-
-const duration = (option: string, input: Duration.Input): Effect.Effect<Duration.Duration, AmqpError> => {
-  const parsed = Duration.fromInput(input)
-  return Option.isSome(parsed) && Duration.isFinite(parsed.value) && Duration.toMillis(parsed.value) > 0
-    ? Effect.succeed(parsed.value)
-    : Effect.fail(invalid(option, `it must be a finite duration of more than 0, such as "5 seconds"`))
-}
-
-const count = (option: string, value: number): Effect.Effect<number, AmqpError> =>
-  Number.isInteger(value) && value >= 1
-    ? Effect.succeed(value)
-    : Effect.fail(invalid(option, `${value} is not a whole number of 1 or more`))
-
 /**
  * Make a publisher with a channel of its own, which is drained and closed when the scope ends. Waits for the channel,
  * and fails if the connection is finished, or with `InvalidConfiguration`.
@@ -164,8 +149,8 @@ export const make = Effect.fnUntraced(function*(
   options: Options = {}
 ): Effect.fn.Return<AmqpPublisher, AmqpError, AmqpConnection | Scope.Scope> {
   const connection = yield* AmqpConnection
-  const confirmTimeout = yield* duration("confirmTimeout", options.confirmTimeout ?? "5 seconds")
-  const drainTimeout = yield* duration("drainTimeout", options.drainTimeout ?? "5 seconds")
+  const confirmTimeout = yield* bound("confirmTimeout", options.confirmTimeout ?? "5 seconds")
+  const drainTimeout = yield* bound("drainTimeout", options.drainTimeout ?? "5 seconds")
   const maxMessageBytes = yield* count("maxMessageBytes", options.maxMessageBytes ?? 16 * 1024 * 1024)
   const limits = {
     maxInFlight: yield* count("maxInFlight", options.maxInFlight ?? 1000),

@@ -163,7 +163,7 @@ describe("AmqpConsumer under faults", () => {
           const handled = new Set(finished)
           assert.deepStrictEqual([...confirmed].filter((id) => !handled.has(id)), [], JSON.stringify(plan))
         }),
-      { arbitrary: { runs: 600 }, timeout: 240_000 }
+      { arbitrary: { runs: 40 }, timeout: 240_000 }
     )
   }
 })

@@ -5,7 +5,8 @@
 import * as Redacted from "effect/Redacted"
 import type { EndpointInput } from "../AmqpConnection.ts"
 import type { DriverTls } from "../AmqpDriver.ts"
-import { AmqpError, InvalidConfiguration } from "../AmqpError.ts"
+import type { AmqpError } from "../AmqpError.ts"
+import { invalid } from "./options.ts"
 import type { Endpoint } from "./supervisor.ts"
 
 /** What holds for every endpoint that does not say otherwise. */
@@ -21,9 +22,6 @@ export interface ParsedEndpoint {
   readonly endpoint: Endpoint
   readonly heartbeat: number | undefined
 }
-
-const invalid = (option: string, detail: string): AmqpError =>
-  new AmqpError({ operation: "configure", reason: new InvalidConfiguration({ option, detail }) })
 
 /** Read one endpoint, or say what is wrong with it. */
 export const parse = (input: EndpointInput, defaults: EndpointDefaults): ParsedEndpoint | AmqpError => {
