@@ -19,14 +19,13 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as FiberSet from "effect/FiberSet"
 import * as Layer from "effect/Layer"
-import * as Option from "effect/Option"
 import type * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type { ConsumerHealth } from "./AmqpConnection.ts"
 import { AmqpConnection } from "./AmqpConnection.ts"
 import type { Arguments } from "./AmqpDriver.ts"
-import { AmqpError, InvalidConfiguration } from "./AmqpError.ts"
+import type { AmqpError } from "./AmqpError.ts"
 import type { Delivery } from "./AmqpMessage.ts"
 import type * as AmqpTopology from "./AmqpTopology.ts"
 import type { Batch } from "./internal/batcher.ts"
@@ -37,6 +36,7 @@ import type { Portions } from "./internal/consumption.ts"
 import { consume } from "./internal/consumption.ts"
 import * as DeliveryStream from "./internal/deliveryStream.ts"
 import type { Settlement } from "./internal/dispatcher.ts"
+import { bound, count, invalid, positive } from "./internal/options.ts"
 import type { SubscriptionOptions } from "./internal/subscription.ts"
 
 /** A queue to consume from, by its name or as a value of `AmqpTopology`. */
@@ -144,24 +144,6 @@ export interface Consumer {
   readonly ended: Effect.Effect<never, AmqpError>
 }
 
-const invalid = (option: string, detail: string): AmqpError =>
-  new AmqpError({ operation: "configure", reason: new InvalidConfiguration({ option, detail }) })
-
-const positive = (option: string, input: Duration.Input): Effect.Effect<Duration.Duration, AmqpError> => {
-  const parsed = Duration.fromInput(input)
-  return Option.isSome(parsed) && Duration.toMillis(parsed.value) > 0
-    ? Effect.succeed(parsed.value)
-    : Effect.fail(invalid(option, `it must be a duration of more than 0, such as "5 seconds"`))
-}
-
-const finite = (option: string, input: Duration.Input): Effect.Effect<Duration.Duration, AmqpError> =>
-  Effect.filterOrFail(positive(option, input), Duration.isFinite, () => invalid(option, "it must be finite"))
-
-const count = (option: string, value: number, maximum: number): Effect.Effect<number, AmqpError> =>
-  Number.isInteger(value) && value >= 1 && value <= maximum
-    ? Effect.succeed(value)
-    : Effect.fail(invalid(option, `${value} is not a whole number from 1 to ${maximum}`))
-
 const maxPrefetch = 65535
 
 /** The options of the broker's consumer, for a program that has `atOnce` messages in its hands at the same time. */
@@ -229,7 +211,7 @@ const start = Effect.fnUntraced(function*<Handled, E, R>(
   const { context, portions } = how
   const handlerTimeout = options.handlerTimeout === undefined
     ? undefined
-    : yield* finite("handlerTimeout", options.handlerTimeout)
+    : yield* bound("handlerTimeout", options.handlerTimeout)
   let handle: (handled: Handled) => Effect.Effect<unknown, E | HandlerTimeout, R> = handler
   if (handlerTimeout !== undefined) {
     const inTime = handle
@@ -256,7 +238,7 @@ const start = Effect.fnUntraced(function*<Handled, E, R>(
     onFailure: options.onFailure ?? "deadLetter",
     ackTimeout: yield* positive("ackTimeout", options.ackTimeout ?? "30 minutes"),
     whenAckTimeout: options.whenAckTimeout ?? "warn",
-    drainTimeout: yield* finite("drainTimeout", options.drainTimeout ?? "30 seconds")
+    drainTimeout: yield* bound("drainTimeout", options.drainTimeout ?? "30 seconds")
   })
   return {
     health: Effect.sync(consumption.health),
@@ -358,7 +340,7 @@ export const runBatch = <E, R>(
   Effect.contextWith((context: Context.Context<R>) =>
     Effect.scoped(Effect.gen(function*() {
       const size = yield* count("size", options.size ?? 100, maxPrefetch)
-      const within = yield* finite("within", options.within ?? "1 second")
+      const within = yield* bound("within", options.within ?? "1 second")
       const consumer = yield* start<NonEmptyReadonlyArray<Delivery>, E, R>(queue, handler, options, {
         atOnce: size,
         portions: inBatches(size, within),

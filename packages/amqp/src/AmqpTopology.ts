@@ -120,8 +120,11 @@ export interface QueueOptions {
 
 const nameOf = (named: string | { readonly name: string }): string => typeof named === "string" ? named : named.name
 
-const defined = (table: Arguments): Arguments =>
-  Object.fromEntries(Object.entries(table).filter(([, value]) => value !== undefined))
+/** The entries of some tables that have a value; those of later tables win. */
+const defined = (...tables: ReadonlyArray<Arguments | undefined>): Arguments =>
+  Object.fromEntries(
+    tables.flatMap((table) => Object.entries(table ?? {})).filter(([, value]) => value !== undefined)
+  )
 
 // An input that is no duration becomes NaN, which declaring refuses with the name of the argument.
 const millis = (input: Duration.Input | undefined): number | undefined =>
@@ -144,8 +147,7 @@ export const exchange = (name: string, options: ExchangeOptions = {}): Exchange 
   durable: options.durable ?? true,
   autoDelete: options.autoDelete ?? false,
   internal: options.internal ?? false,
-  arguments: defined({
-    ...options.arguments,
+  arguments: defined(options.arguments, {
     "alternate-exchange": options.alternateExchange === undefined ? undefined : nameOf(options.alternateExchange)
   })
 })
@@ -164,8 +166,7 @@ export const queue = (name: string, options: QueueOptions = {}): Queue => ({
   durable: options.durable ?? true,
   exclusive: options.exclusive ?? false,
   autoDelete: options.autoDelete ?? false,
-  arguments: defined({
-    ...options.arguments,
+  arguments: defined(options.arguments, {
     "x-queue-type": options.type,
     "x-message-ttl": millis(options.messageTtl),
     "x-expires": millis(options.expires),
@@ -227,7 +228,7 @@ export const bind = (
     ? "exchange"
     : "serverNamedQueue",
   routingKey,
-  arguments: defined({ ...options.arguments })
+  arguments: defined(options.arguments)
 })
 
 /**

@@ -231,6 +231,8 @@ const makeConnection = (
         })
       }),
     close: Effect.suspend(() => {
+      // amqplib would wait for an answer that cannot come.
+      if (closedWith !== undefined) return Effect.void
       closing = true
       return Effect.ignore(Effect.tryPromise(() => model.close()))
     }),

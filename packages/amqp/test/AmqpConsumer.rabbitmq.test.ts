@@ -246,6 +246,8 @@ describeWithOwnNode("consuming from a RabbitMQ that fails", () => {
           const broker = yield* RabbitMq.make({
             limits: { consumerTimeout: "2 seconds", channelTickInterval: "1 second" }
           })
+          // Classic queues have no such timeout since 4.3.
+          if (queue === work && !/^(3|4\.[0-2])\./.test(broker.version)) return
           yield* Effect.gen(function*() {
             const begun: Array<string> = []
             const gate = Latch.makeUnsafe(false)

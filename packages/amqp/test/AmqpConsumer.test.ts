@@ -453,7 +453,7 @@ describe("AmqpConsumer", () => {
         assert.deepStrictEqual(yield* consumers, [])
       })))
 
-    it.effect("a consumer whose queue stays deleted ends with NotFound after three heartbeats, and says so meanwhile", () =>
+    it.effect("a consumer whose queue stays deleted says so, and ends with NotFound after three heartbeats", () =>
       onMemory(Effect.gen(function*() {
         const channel = yield* AmqpChannel.AmqpChannel
         const running = yield* Effect.forkChild(AmqpConsumer.run(work, () => Effect.void), { startImmediately: true })

@@ -56,6 +56,11 @@ describe("AmqpTopology", () => {
     assert.deepStrictEqual(AmqpTopology.exchange("e", { alternateExchange: "other" }).arguments, {
       "alternate-exchange": "other"
     })
+    assert.deepStrictEqual(
+      AmqpTopology.queue("q", { arguments: { "x-dead-letter-exchange": "dead" } }).arguments,
+      { "x-dead-letter-exchange": "dead" },
+      "an option that is absent must not take an argument away"
+    )
   })
 
   it.effect("declares exchanges, queues and bindings, of queues and of exchanges", () =>

@@ -1,6 +1,6 @@
 /**
- * Keeps an eye on how long the broker has waited for acknowledgements: when it loses its patience, it closes the channel
- * and takes back what everybody else on it was doing.
+ * Keeps an eye on how long the broker has waited for acknowledgements: when it loses its patience, it closes the
+ * channel and takes back what everybody else on it was doing.
  *
  * @see https://www.rabbitmq.com/docs/consumers#acknowledgement-timeout
  */

@@ -9,6 +9,7 @@ import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import type { AmqpConnection, ConsumerHealth } from "../AmqpConnection.ts"
 import type { Arguments, DriverChannel } from "../AmqpDriver.ts"
+import { noChannelEvents } from "../AmqpDriver.ts"
 import { AmqpError, ConsumerCancelled } from "../AmqpError.ts"
 import { Delivery } from "../AmqpMessage.ts"
 import * as AfterCallback from "./afterCallback.ts"
@@ -71,6 +72,8 @@ export const subscribe = Effect.fnUntraced(function*(
   let state: State = { _tag: "Detached", cause: undefined }
   let since = clock.currentTimeMillisUnsafe()
   let isCancelled = false
+  /** The present channel has lost its consumer. */
+  let isCancelledByBroker = false
 
   const become = (next: State): void => {
     if (state._tag === "Ended") return
@@ -100,7 +103,6 @@ export const subscribe = Effect.fnUntraced(function*(
     const acknowledgements = new DeliveryChannel(channel, subscriber.onStale)
     subscriber.onOpened(acknowledgements)
     const tag = `${consumerTags}-${++consumerCount}`
-    let isCurrent = true
     yield* session.bounded(
       `consume ${queue}`,
       channel.consume({
@@ -115,13 +117,13 @@ export const subscribe = Effect.fnUntraced(function*(
           subscriber.onDelivery(new Delivery(delivery, session.epoch, acknowledgements, queue))
         },
         onCancel() {
-          isCurrent = false
+          isCancelledByBroker = true
           detach(new AmqpError({ operation: `consume ${queue}`, reason: new ConsumerCancelled({ queue }) }))
           afterCallback(() => Deferred.doneUnsafe(cancelled, Effect.void))
         }
       })
     )
-    if (isCurrent && channel.isOpen()) become({ _tag: "Attached", tag, channel, session })
+    if (!isCancelledByBroker && channel.isOpen()) become({ _tag: "Attached", tag, channel, session })
     yield* Effect.addFinalizer(() =>
       state._tag === "Detached"
         ? Effect.logWarning("AMQP consumer detached", { queue, reason: state.cause?.message })
@@ -140,15 +142,16 @@ export const subscribe = Effect.fnUntraced(function*(
   yield* keep(connection, {
     role: "consume",
     confirm: false,
-    events: () => ({
-      onConfirm() {},
-      onReturn() {},
-      onDrain() {},
-      onClose(error) {
-        // After a cancel by the broker we closed the channel, and the cancel is the cause.
-        detach(state._tag === "Detached" && state.cause !== undefined ? state.cause : error)
+    events() {
+      isCancelledByBroker = false
+      return {
+        ...noChannelEvents,
+        onClose(error) {
+          // After a cancel by the broker it was we who closed the channel, and the cancel is the cause.
+          if (!isCancelledByBroker) detach(error)
+        }
       }
-    }),
+    },
     onOpen: consume,
     mayHeal(error, waited, session) {
       become({ _tag: "Detached", cause: error })

@@ -71,6 +71,15 @@ export const quorumQueues = suite("quorum queues", {
     assert.deepStrictEqual([death[0]?.["reason"], death[0]?.["queue"], death[0]?.["count"]], ["delivery_limit", "q", 1])
     assert.deepStrictEqual(yield* Client.bodies(channel, "q"), [])
   }),
+  "a message comes back 20 times at most since 4.0 where the queue gives no limit": Effect.gen(function*() {
+    const { version } = yield* Broker
+    const channel = yield* withQuorum()
+    yield* Client.fill(channel, "q", "1")
+    for (let i = 0; i < 20; i++) yield* abandon("q")
+    assert.strictEqual((yield* channel.checkQueue("q")).messageCount, 1)
+    yield* abandon("q")
+    assert.strictEqual((yield* channel.checkQueue("q")).messageCount, version < 4 ? 1 : 0)
+  }),
   "a message that comes back more often than the limit is dropped where there are no dead letters": Effect.gen(
     function*() {
       const channel = yield* withQuorum({ "x-delivery-limit": 0 })
