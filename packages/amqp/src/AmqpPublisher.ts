@@ -385,6 +385,7 @@ export const make = Effect.fnUntraced(function*(
   const publishAll: AmqpPublisher["publishAll"] = (messages, batch) =>
     Effect.suspend(() => {
       const pipeline = makePipeline(batch?.inFlight)
+      const end = pipeline.begin()
       return Effect.andThen(feed(pipeline, messages, Effect.void), pipeline.settled).pipe(
         Effect.flatMap(() => {
           const [first, ...rest] = pipeline.failures.sort((one, other) => one.index - other.index)
@@ -392,7 +393,12 @@ export const make = Effect.fnUntraced(function*(
             ? Effect.void
             : Effect.fail(new PublishErrors.BatchError({ confirmed: pipeline.confirmed, failures: [first, ...rest] }))
         }),
-        Effect.onInterrupt(() => Effect.sync(() => pipeline.abandon()))
+        Effect.onExit((exit) =>
+          Effect.sync(() => {
+            end()
+            if (Exit.hasInterrupts(exit)) pipeline.abandon()
+          })
+        )
       )
     })
 
@@ -402,6 +408,7 @@ export const make = Effect.fnUntraced(function*(
     Sink.fromTransform((upstream) =>
       Effect.suspend(() => {
         const pipeline = makePipeline(stream.inFlight)
+        const end = pipeline.begin()
         const onFailure = stream.onFailure ?? ((failure: PublishErrors.BatchFailure) => Effect.fail(failure.error as E))
         const onFailures = Effect.suspend(() => {
           const failures = pipeline.failures
@@ -412,7 +419,12 @@ export const make = Effect.fnUntraced(function*(
           Effect.forever({ disableYield: true }),
           Pull.catchDone(() => Effect.andThen(pipeline.settled, onFailures)),
           Effect.map(() => [pipeline.confirmed] as const),
-          Effect.onExit((exit) => Exit.isSuccess(exit) ? Effect.void : Effect.sync(() => pipeline.abandon()))
+          Effect.onExit((exit) =>
+            Effect.sync(() => {
+              end()
+              if (Exit.isFailure(exit)) pipeline.abandon()
+            })
+          )
         )
       })
     )

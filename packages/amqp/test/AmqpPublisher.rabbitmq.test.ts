@@ -1,5 +1,5 @@
 import { assert, it } from "@effect/vitest"
-import { Effect, Exit, Fiber, Layer, Option, Result, Scope } from "effect"
+import { Effect, Exit, Fiber, Layer, Option, Result, Scope, Stream } from "effect"
 import { AmqpChannel, AmqpConnection, AmqpPublisher, AmqpTopology } from "effect-amqp"
 import type { PublishError } from "effect-amqp"
 import * as FaultProxy from "effect-amqp-test-rig/FaultProxy"
@@ -282,6 +282,40 @@ describeWithOwnNode("publishing across a crash of the broker", () => {
         }).pipe(Effect.provide(application(broker.url, { confirmTimeout: "20 seconds" })))
       }),
     60_000
+  )
+
+  it.live(
+    "a stream offered to a blocked broker takes no more memory than the window, and is confirmed when it is over",
+    () =>
+      Effect.gen(function*() {
+        const broker = yield* RabbitMq.make()
+        const window = 8 * 1024 * 1024
+        const count = 100_000
+        yield* Effect.gen(function*() {
+          const publisher = yield* AmqpPublisher.AmqpPublisher
+          const connection = yield* AmqpConnection.AmqpConnection
+          const channel = yield* AmqpChannel.AmqpChannel
+          yield* broker.setMemoryAlarm
+          const before = process.memoryUsage().rss
+          const streaming = yield* Stream.range(1, count).pipe(
+            Stream.map(() => ({ routingKey: "numbers", body: new Uint8Array(1024) })),
+            Stream.run(publisher.sink({ inFlight: count })),
+            Effect.forkChild
+          )
+          yield* Effect.sleep("5 seconds")
+          assert.isTrue((yield* connection.health).sessions.some((state) => state._tag === "Blocked"))
+          const grown = process.memoryUsage().rss - before
+          assert.isBelow(grown, window + 40 * 1024 * 1024, `the memory grew by ${Math.round(grown / 1024 / 1024)} MiB`)
+          yield* broker.clearMemoryAlarm
+          assert.strictEqual(yield* Fiber.join(streaming), count)
+          assert.strictEqual((yield* channel.checkQueue("numbers")).messageCount, count, "none twice, none lost")
+        }).pipe(Effect.provide(application(broker.url, {
+          confirmTimeout: "1 minute",
+          maxInFlight: count,
+          maxInFlightBytes: window
+        })))
+      }),
+    120_000
   )
 
   it.live(

@@ -21,8 +21,7 @@ export class Pipeline {
   readonly #onOutcome = new Map<number, (error: PublishError | undefined) => void>()
   #pushed = 0
   #outstanding = 0
-  /** Who sleeps, and until how many are outstanding. */
-  #sleeper: { readonly until: number; readonly wake: () => void } | undefined
+  #sleeper: { readonly isOver: () => boolean; readonly wake: () => void } | undefined
   confirmed = 0
   /** Failures that nobody has taken yet. */
   failures: Array<BatchFailure> = []
@@ -34,8 +33,12 @@ export class Pipeline {
     this.#afterCallback = afterCallback
   }
 
+  /**
+   * Whether a message would have to wait: the window is full, or the queue could not write it. What waits is held by the
+   * stream, and not by us.
+   */
   get isFull(): boolean {
-    return this.#outstanding >= this.#window
+    return this.#outstanding >= this.#window || this.#queue.isBackedUp
   }
 
   /** Send a message on its way; one that cannot be encoded has failed already. */
@@ -64,28 +67,35 @@ export class Pipeline {
       this.#onOutcome.get(entry.position)?.(error)
       this.#onOutcome.delete(entry.position)
     }
-    const sleeper = this.#sleeper
-    if (sleeper !== undefined && this.#outstanding <= sleeper.until) {
-      this.#sleeper = undefined
-      this.#afterCallback(sleeper.wake)
-    }
+    this.#wakeIfDue()
   }
 
-  /** Sleep until the window is half empty: refilling it by single messages would wake the fiber for each. */
-  readonly room: Effect.Effect<void> = this.#until(() => this.#window - 1)
+  readonly #wakeIfDue = (): void => {
+    const sleeper = this.#sleeper
+    if (sleeper === undefined || !sleeper.isOver()) return
+    this.#sleeper = undefined
+    this.#afterCallback(sleeper.wake)
+  }
+
+  /** Sleep until a message can be pushed. */
+  readonly room: Effect.Effect<void> = this.#sleepUntil(() => !this.isFull)
 
   /** Sleep until everything has its outcome. */
-  readonly settled: Effect.Effect<void> = this.#until(() => 0)
+  readonly settled: Effect.Effect<void> = this.#sleepUntil(() => this.#outstanding === 0)
 
-  #until(outstanding: () => number): Effect.Effect<void> {
+  #sleepUntil(isOver: () => boolean): Effect.Effect<void> {
     return Effect.callback<void>((resume) => {
-      const until = outstanding()
-      if (this.#outstanding <= until) return resume(Effect.void)
-      this.#sleeper = { until, wake: () => resume(Effect.void) }
+      if (isOver()) return resume(Effect.void)
+      this.#sleeper = { isOver, wake: () => resume(Effect.void) }
       return Effect.sync(() => {
         this.#sleeper = undefined
       })
     })
+  }
+
+  /** Follow the queue from now on, until the returned function is called. */
+  begin(): () => void {
+    return this.#queue.onPumped(this.#wakeIfDue)
   }
 
   /** Nobody waits any more: what is not written is not sent, and the rest keeps its place until it is answered. */

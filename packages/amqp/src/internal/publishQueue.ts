@@ -149,6 +149,7 @@ export class PublishQueue {
   #channel: DriverChannel | undefined
   #session: Session | undefined
   #generation = 0
+  readonly #pumped = new Set<() => void>()
   #recycling = false
   /** Of the confirm that is being handled. */
   #oldestConfirmed: number | undefined
@@ -333,6 +334,17 @@ export class PublishQueue {
     return (entry) => entry.state === "Settled"
   }
 
+  /** Whether messages wait that cannot be written now. */
+  get isBackedUp(): boolean {
+    return this.#waitingCount > this.#resting.size
+  }
+
+  /** Hear of every time that waiting messages were written, until the returned function is called. */
+  onPumped(listener: () => void): () => void {
+    this.#pumped.add(listener)
+    return () => this.#pumped.delete(listener)
+  }
+
   /** Write what may be written. */
   pump(): void {
     this.#pump(this.#now())
@@ -364,6 +376,7 @@ export class PublishQueue {
       if (!this.#write(channel, entry, bytes, now)) return
     }
     this.#compact()
+    for (const listener of this.#pumped) listener()
   }
 
   #write(channel: DriverChannel, entry: Entry, bytes: number, now: number): boolean {
