@@ -56,7 +56,10 @@ export interface MessageProperties {
   readonly appId?: string | undefined
 }
 
-/** What a body can be: text is sent as UTF-8, bytes as they are, any other value as JSON. */
+/**
+ * What a body can be: text is sent as UTF-8, any other value as JSON, and bytes as they are. Bytes are not copied, so do
+ * not change them before the publish has ended.
+ */
 export type Body =
   | string
   | Uint8Array

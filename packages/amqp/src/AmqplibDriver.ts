@@ -37,7 +37,11 @@ interface AmqplibConnection {
   readonly channelMax: number
   readonly expectSocketClose: boolean
   freshChannel(channel: Channel, options: unknown): number
-  readonly muxer: { _readIncoming: () => void }
+  readonly muxer: { _readIncoming: () => void; out: { write(chunk: Chunk): boolean } }
+  /** By channel number; what is written to a buffer goes to the muxer, one chunk of each channel after the other. */
+  readonly channels: ReadonlyArray<{ readonly buffer: { write(chunk: Chunk): boolean } } | null>
+  sentSinceLastCheck: boolean
+  sendContent: (channel: number, body: Buffer) => boolean
 }
 
 /**
@@ -240,12 +244,43 @@ const makeConnection = (
   }
 }
 
+/** What amqplib writes at once: bytes, or the parts of one frame, between which no other channel may write. */
+type Chunk = Buffer | ReadonlyArray<Buffer>
+
+const bodyFrame = 3
+const frameEnd = Buffer.from([206])
+const frameOverhead = 8
+
 /**
- * amqplib hands every frame to the socket by itself, which is a system call for each. Corked while it does, the socket
- * takes all of them in one.
+ * amqplib hands every frame to the socket by itself, which is a system call for each, and copies bodies of 2 KiB and
+ * more into frames, which costs more than sending them. Corked, the socket takes all frames in one system call, and a
+ * body as it is, between the seven bytes before it and the one after it.
  */
 const writeInOneGo = (connection: AmqplibConnection, socket: Socket): void => {
   const muxer = connection.muxer
+  muxer.out = {
+    write(chunk) {
+      if (Buffer.isBuffer(chunk)) return socket.write(chunk)
+      let writable = true
+      for (const part of chunk) writable = socket.write(part)
+      return writable
+    }
+  }
+  connection.sendContent = (channel, body) => {
+    const { buffer } = connection.channels[channel]!
+    const size = connection.frameMax - frameOverhead
+    let writable = true
+    for (let offset = 0; offset < body.length; offset += size) {
+      const part = body.subarray(offset, offset + size)
+      const head = Buffer.allocUnsafe(7)
+      head[0] = bodyFrame
+      head.writeUInt16BE(channel, 1)
+      head.writeUInt32BE(part.length, 3)
+      writable = buffer.write([head, part, frameEnd])
+    }
+    connection.sentSinceLastCheck = true
+    return writable
+  }
   const readIncoming = muxer._readIncoming.bind(muxer)
   muxer._readIncoming = () => {
     socket.cork()

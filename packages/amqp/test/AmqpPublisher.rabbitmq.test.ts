@@ -175,6 +175,32 @@ describeWithSharedBroker("publishing to RabbitMQ", () => {
       }).pipe(Effect.provide(application(url)))
     }))
 
+  it.live("large bodies of several publishers on one connection do not mix", () =>
+    Effect.gen(function*() {
+      const { url } = yield* SharedRabbitMq.make
+      yield* Effect.gen(function*() {
+        const channel = yield* AmqpChannel.AmqpChannel
+        const publishers = yield* Effect.forEach([1, 2, 3], () => AmqpPublisher.make())
+        const sizes = [2000, 3000, 131_063, 131_064, 131_065, 300_000]
+        yield* Effect.forEach(
+          Array.from({ length: 300 }, (_, i) => i),
+          (i) =>
+            publishers[i % 3]!.publish({
+              routingKey: "numbers",
+              body: new Uint8Array(sizes[i % sizes.length]!).fill(i % 251),
+              headers: { i }
+            }),
+          { concurrency: "unbounded", discard: true }
+        )
+        for (let n = 0; n < 300; n++) {
+          const delivery = yield* Effect.fromOption(yield* channel.get("numbers", { noAck: true }))
+          const i = Number(delivery.headers["i"])
+          assert.strictEqual(delivery.body.byteLength, sizes[i % sizes.length], `message ${i}`)
+          assert.isTrue(delivery.body.every((byte) => byte === i % 251), `message ${i} has bytes of another`)
+        }
+      }).pipe(Effect.provide(application(url)))
+    }), 60_000)
+
   it.live(
     "the end of the scope waits for 5000 messages in flight, and all of them are there",
     () =>
