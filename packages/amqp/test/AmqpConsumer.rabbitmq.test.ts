@@ -53,6 +53,22 @@ const attached = Effect.map(
 )
 
 describeWithSharedBroker("consuming from RabbitMQ", () => {
+  it.live(
+    "a stream goes on for as long as messages come, however fast its reader is",
+    () =>
+      onShared(Effect.gen(function*() {
+        yield* send(3000)
+        const count = yield* AmqpConsumer.stream(work, { prefetch: 1000 }).pipe(
+          Stream.mapEffect((delivery) => delivery.ack()),
+          Stream.take(3000),
+          Stream.runCount,
+          Effect.timeout("20 seconds")
+        )
+        assert.strictEqual(count, 3000)
+      })),
+    40_000
+  )
+
   it.live("each message is handled once, with acknowledgements in any order, and a failed one is dead-lettered", () =>
     onShared(Effect.gen(function*() {
       const handled: Array<number> = []

@@ -814,6 +814,26 @@ describe("AmqpConsumer", () => {
         assert.deepStrictEqual([yield* ready("work"), yield* unacked], [0, 0])
       })))
 
+    it.effect("goes on for as long as messages come, one at a time too", () =>
+      onMemory(Effect.gen(function*() {
+        const seen: Array<string> = []
+        yield* AmqpConsumer.stream(work).pipe(
+          Stream.runForEach((delivery) =>
+            Effect.gen(function*() {
+              seen.push(yield* delivery.text)
+              yield* delivery.ack()
+            })
+          ),
+          Effect.forkScoped({ startImmediately: true })
+        )
+        yield* settled
+        for (const text of ["a", "b", "c", "d"]) {
+          yield* send(text)
+          yield* settled
+        }
+        assert.deepStrictEqual(seen, ["a", "b", "c", "d"])
+      })))
+
     it.effect("goes on after a lost connection, without what was lost with it", () =>
       onMemory(Effect.gen(function*() {
         const broker = yield* AmqpMemory.AmqpMemory

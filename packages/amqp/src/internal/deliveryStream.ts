@@ -47,15 +47,14 @@ export const make = Effect.fnUntraced(function*(
 
   const pull = Effect.callback<NonEmptyReadonlyArray<Delivery>, AmqpError>((resume) => {
     const answer = () => {
+      // Before resuming: that runs the fiber at once, which may well wait for the next change already.
+      onChange = undefined
       if (buffer.length > 0) {
         const chunk = buffer as NonEmptyArray<Delivery>
         buffer = []
         resume(Effect.succeed(chunk))
-      } else if (failure === undefined) {
-        onChange = answer
-        return
-      } else resume(Effect.fail(failure))
-      onChange = undefined
+      } else if (failure !== undefined) resume(Effect.fail(failure))
+      else onChange = answer
     }
     answer()
     return Effect.sync(() => {
