@@ -1,11 +1,11 @@
 /**
- * What the program needs of the library: a connection whose states are reported, the topology, and a publisher.
+ * What the programs need of the library: a connection whose states are reported, the topology, and a publisher.
  */
 import { Effect, FiberSet, Layer, Schedule, Stream } from "effect"
 import type { Duration, Redacted } from "effect"
-import { AmqpConnection, AmqpPublisher, AmqpTopology } from "effect-amqp"
+import { AmqpConnection, AmqpPublisher } from "effect-amqp"
 import type { AmqpError } from "effect-amqp"
-import { Reporter, topology } from "./HelloWorld.ts"
+import { Reporter } from "./Reporter.ts"
 
 /** Where to connect, and how long to insist. */
 export interface Options {
@@ -39,21 +39,34 @@ const connect = Effect.fnUntraced(function*(options: Options) {
     )
   })
 
-  const first = yield* connection.state
-  yield* report({ _tag: "ConnectionChanged", state: first })
+  const isLast = untilAllAreOver()
   yield* connection.changes.pipe(
-    // The same state is announced once more when the publisher takes the session.
-    Stream.dropWhile((state) => state._tag === first._tag),
-    Stream.takeUntil((state) => state._tag === "Closed" || state._tag === "Failed"),
+    Stream.takeUntil(isLast),
+    // A session is announced once more, as it is, when a publisher or a consumer takes it.
+    Stream.filter((state) => state.role !== undefined && state._tag !== "Idle"),
     Stream.runForEach((state) => report({ _tag: "ConnectionChanged", state })),
     FiberSet.run(watchers)
   )
   return connection
 })
 
+/** Whether a state is the last one of all: a program that publishes and consumes has two sessions. */
+const untilAllAreOver = () => {
+  const alive = new Set<AmqpConnection.Role>()
+  return ({ _tag, role }: AmqpConnection.State): boolean => {
+    const isOver = _tag === "Closed" || _tag === "Failed"
+    if (role !== undefined && !isOver) alive.add(role)
+    if (role !== undefined && isOver) alive.delete(role)
+    return isOver && alive.size === 0
+  }
+}
+
 /** Connects and declares the topology when it is built; closes in order when it is released. */
-export const layer = (options: Options) =>
+export const layer = (
+  options: Options,
+  topology: Layer.Layer<never, AmqpError.AmqpError, AmqpConnection.AmqpConnection>
+) =>
   AmqpPublisher.layer({ confirmTimeout: options.confirmTimeout }).pipe(
-    Layer.provide(AmqpTopology.layer(topology)),
+    Layer.provide(topology),
     Layer.provideMerge(Layer.effect(AmqpConnection.AmqpConnection, connect(options)))
   )

@@ -4,13 +4,8 @@
  */
 import { Console, Duration, Effect, Stdio, Terminal } from "effect"
 import type { AmqpConnection } from "effect-amqp"
-import type { Event, Reporter } from "./HelloWorld.ts"
-
-/** How many messages a run has settled, and how. */
-export interface Counts {
-  readonly confirmed: number
-  readonly failed: number
-}
+import type { Event, Reporter } from "./Reporter.ts"
+import type * as Tally from "./Tally.ts"
 
 /** Shows one run. */
 export interface Report {
@@ -18,25 +13,24 @@ export interface Report {
   readonly line: (text: string) => Effect.Effect<void>
   /** Goes to standard error. */
   readonly problem: (text: string) => Effect.Effect<void>
-  readonly counts: Effect.Effect<Counts>
   /** The last line: nothing may be shown after it. */
   readonly summary: Effect.Effect<void>
 }
 
-/** Show a run of `total` messages on standard output. */
+/** Show a run of `total` messages on standard output, and count it. */
 export const make = Effect.fnUntraced(function*(
-  total: number
+  total: number,
+  tally: Tally.Tally
 ): Effect.fn.Return<Report, never, Stdio.Stdio | Terminal.Terminal> {
   const stdio = yield* Stdio.Stdio
   const terminal = yield* Terminal.Terminal
   const hasBar = yield* stdio.stdoutIsTerminal
-  let confirmed = 0
-  let failed = 0
 
   const bar = Effect.map(terminal.columns, (columns) => {
     const width = Math.max(10, Math.min(40, columns - 20))
-    const filled = total === 0 ? width : Math.floor(width * (confirmed + failed) / total)
-    return `[${"=".repeat(filled)}${" ".repeat(width - filled)}] ${confirmed + failed}/${total}`
+    const settled = tally.settled()
+    const filled = total === 0 ? width : Math.floor(width * settled / total)
+    return `[${"=".repeat(filled)}${" ".repeat(width - filled)}] ${settled}/${total}`
   })
   const eraseBar = hasBar ? Effect.ignore(terminal.display("\r\u001b[2K")) : Effect.void
   const drawBar = hasBar ? Effect.ignore(Effect.flatMap(bar, terminal.display)) : Effect.void
@@ -50,27 +44,22 @@ export const make = Effect.fnUntraced(function*(
     reporter: {
       report: (event) =>
         Effect.suspend(() => {
-          if (event._tag === "Confirmed") confirmed++
-          if (event._tag === "NotConfirmed") failed++
-          return line(describe(event))
+          tally.count(event)
+          return line(describe(event, tally.hasTwoSessions))
         })
     },
-    counts: Effect.sync(() => ({ confirmed, failed })),
-    summary: Effect.suspend(() =>
-      Effect.andThen(
-        eraseBar,
-        Console.log(`published ${confirmed + failed}, confirmed ${confirmed}, failed ${failed}`)
-      )
-    )
+    summary: Effect.suspend(() => Effect.andThen(eraseBar, Console.log(tally.summary())))
   }
 })
 
-const describe = (event: Event): string => {
+const describe = (event: Event, hasTwoSessions: boolean): string => {
   switch (event._tag) {
     case "ConnectFailed":
       return `not connected yet: ${event.error.reason.message}`
     case "ConnectionChanged":
-      return describeState(event.state)
+      return hasTwoSessions && event.state.role !== undefined
+        ? `${event.state.role}: ${describeState(event.state)}`
+        : describeState(event.state)
     case "Confirmed":
       return `${event.message.body}: confirmed`
     case "PublishingAgain":
@@ -78,6 +67,13 @@ const describe = (event: Event): string => {
     case "NotConfirmed":
       return `${event.message.body}: failed: ${event.error.reason.message}` +
         (event.error.published === "unknown" ? "; the broker may have it all the same" : "")
+    case "Handled":
+      return `${event.message.body}: handled${event.times > 1 ? " again" : ""}`
+    case "HandlerFailed":
+      return `${event.message.body}: ${event.reason}; ` +
+        (event.willRetry ? "it will be tried again" : "it will be dead-lettered")
+    case "DeadLettered":
+      return `${event.message.body}: dead-lettered`
   }
 }
 

@@ -1,10 +1,13 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Fiber } from "effect"
+import { AmqpTopology } from "effect-amqp"
 import { AmqpMemory } from "effect-amqp-memory"
 import { TestClock } from "effect/testing"
 import * as Amqp from "../src/Amqp.ts"
 import * as HelloWorld from "../src/HelloWorld.ts"
 import * as Outage from "../src/Outage.ts"
+import type { Event } from "../src/Reporter.ts"
+import { Reporter } from "../src/Reporter.ts"
 
 /** The program over the embedded broker, in virtual time, with all that it reports. */
 const start = Effect.fnUntraced(function*(options: {
@@ -12,7 +15,7 @@ const start = Effect.fnUntraced(function*(options: {
   readonly retryMax?: number
   readonly halfway?: Effect.Effect<void, never, AmqpMemory.AmqpMemory>
 }) {
-  const events: Array<HelloWorld.Event> = []
+  const events: Array<Event> = []
   const retry = { retryInterval: "1 second", retryMax: options.retryMax ?? 100 } as const
   const fiber = yield* HelloWorld.run({
     ...retry,
@@ -20,8 +23,8 @@ const start = Effect.fnUntraced(function*(options: {
     interval: "100 millis",
     halfway: options.halfway ?? Effect.void
   }).pipe(
-    Effect.provide(Amqp.layer({ ...retry, confirmTimeout: "1 second" })),
-    Effect.provideService(HelloWorld.Reporter, { report: (event) => Effect.sync(() => events.push(event)) }),
+    Effect.provide(Amqp.layer({ ...retry, confirmTimeout: "1 second" }, AmqpTopology.layer(HelloWorld.topology))),
+    Effect.provideService(Reporter, { report: (event) => Effect.sync(() => events.push(event)) }),
     Effect.forkChild({ startImmediately: true })
   )
   // Connecting takes turns of the scheduler but no time; the clock must not be ahead of it.
@@ -29,10 +32,10 @@ const start = Effect.fnUntraced(function*(options: {
   return { events, fiber }
 })
 
-const tagsOf = (events: ReadonlyArray<HelloWorld.Event>) =>
+const tagsOf = (events: ReadonlyArray<Event>) =>
   events.filter((event) => "message" in event).map((event) => `${event._tag} ${event.message.body}`)
 
-const statesOf = (events: ReadonlyArray<HelloWorld.Event>) =>
+const statesOf = (events: ReadonlyArray<Event>) =>
   events.filter((event) => event._tag === "ConnectionChanged").map(({ state }) =>
     state._tag === "Reconnecting" ? `Reconnecting ${state.attempt}` : state._tag
   )

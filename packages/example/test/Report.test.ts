@@ -2,8 +2,9 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Stdio, Terminal } from "effect"
 import { AmqpError, PublishError } from "effect-amqp"
 import { TestConsole } from "effect/testing"
-import type { HelloMessage } from "../src/HelloWorld.ts"
 import * as Report from "../src/Report.ts"
+import type { HelloMessage } from "../src/Reporter.ts"
+import * as Tally from "../src/Tally.ts"
 
 const message = (n: number): HelloMessage => ({
   routingKey: "my_routing_key",
@@ -18,7 +19,10 @@ const timeout = (published: PublishError.Published) =>
   })
 
 /** A report on a standard output that is or is not a terminal; what it displays beside lines is collected. */
-const makeReport = (total: number, options: { readonly isTerminal: boolean; readonly columns: number }) => {
+const makeReport = (
+  total: number,
+  options: { readonly isTerminal: boolean; readonly columns: number; readonly tally?: Tally.Tally }
+) => {
   const displayed: Array<string> = []
   const terminal = Terminal.make({
     columns: Effect.succeed(options.columns),
@@ -28,7 +32,7 @@ const makeReport = (total: number, options: { readonly isTerminal: boolean; read
     readLine: Effect.die("not used"),
     display: (text) => Effect.sync(() => displayed.push(text))
   })
-  return Report.make(total).pipe(
+  return Report.make(total, options.tally ?? Tally.ofConfirms()).pipe(
     Effect.map((report) => ({ ...report, displayed })),
     Effect.provideService(Terminal.Terminal, terminal),
     Effect.provide(Stdio.layerTest({ stdoutIsTerminal: Effect.succeed(options.isTerminal) }))
@@ -65,6 +69,36 @@ describe("Report", () => {
       const erase = "\r\u001b[2K"
       assert.deepStrictEqual(displayed, [erase, "[==        ] 1/4", erase, "[=====     ] 2/4", erase])
       assert.strictEqual((yield* TestConsole.logLines).at(-1), "published 2, confirmed 2, failed 0")
+    }))
+
+  it.effect("tells what became of consumed messages, and which session is meant", () =>
+    Effect.gen(function*() {
+      const tally = Tally.ofDeliveries(2)
+      const { displayed, reporter, summary } = yield* makeReport(2, { isTerminal: true, columns: 30, tally })
+      const { report } = reporter
+      yield* report({ _tag: "ConnectionChanged", state: { _tag: "Closed", role: "consume" } })
+      yield* report({ _tag: "Confirmed", message: message(0) })
+      yield* report({ _tag: "HandlerFailed", message: message(0), reason: "not now", willRetry: true })
+      yield* report({ _tag: "Handled", message: message(0), times: 1 })
+      yield* report({ _tag: "Handled", message: message(0), times: 2 })
+      yield* report({ _tag: "Confirmed", message: message(1) })
+      assert.isFalse(tally.isComplete())
+      yield* report({ _tag: "HandlerFailed", message: message(1), reason: "never", willRetry: false })
+      yield* report({ _tag: "DeadLettered", message: message(1) })
+      assert.isTrue(tally.isComplete())
+      yield* summary
+      assert.deepStrictEqual(yield* TestConsole.logLines, [
+        "consume: connection closed",
+        "Hello World! - 0: confirmed",
+        "Hello World! - 0: not now; it will be tried again",
+        "Hello World! - 0: handled",
+        "Hello World! - 0: handled again",
+        "Hello World! - 1: confirmed",
+        "Hello World! - 1: never; it will be dead-lettered",
+        "Hello World! - 1: dead-lettered",
+        "published 2, handled 1, handled more than once 1, dead-lettered 1"
+      ])
+      assert.strictEqual(displayed.at(-2), "[==========] 2/2")
     }))
 
   it.effect("tells each state of the connection in one line", () =>

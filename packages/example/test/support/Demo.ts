@@ -1,5 +1,5 @@
 /**
- * The real command line as a child process, its output piped.
+ * The real command lines as child processes, their output piped.
  */
 import { NodeServices } from "@effect/platform-node"
 import { Effect, Fiber, Schedule, Stream } from "effect"
@@ -18,12 +18,16 @@ export interface Ending {
 const tsx = createRequire(import.meta.url).resolve("tsx/cli")
 const directory = resolve(import.meta.dirname, "../..")
 
+/** The source files that can be run. */
+export type Program = "main.ts" | "consume.ts"
+
 /** Start it with these arguments, and with no more of the environment than this. It ends with the scope. */
 export const start = Effect.fnUntraced(function*(
   args: ReadonlyArray<string>,
-  environment: Readonly<Record<string, string>> = {}
+  environment: Readonly<Record<string, string>> = {},
+  program: Program = "main.ts"
 ) {
-  const child = yield* ChildProcess.make(process.execPath, [tsx, "src/main.ts", ...args], {
+  const child = yield* ChildProcess.make(process.execPath, [tsx, `src/${program}`, ...args], {
     cwd: directory,
     env: environment,
     extendEnv: false,
@@ -59,8 +63,9 @@ export const start = Effect.fnUntraced(function*(
 /** Run it to its end. */
 export const run = Effect.fnUntraced(function*(
   args: ReadonlyArray<string>,
-  environment?: Readonly<Record<string, string>>
+  environment?: Readonly<Record<string, string>>,
+  program?: Program
 ) {
-  const demo = yield* start(args, environment)
+  const demo = yield* start(args, environment, program)
   return yield* demo.ending
 }, Effect.scoped)
