@@ -4,7 +4,7 @@ import { defineConfig } from "vitest/config"
 export default defineConfig({
   test: {
     globalSetup: "packages/test-rig/src/vitestSetup.ts",
-    projects: ["amqp", "memory-broker", "example", "test-rig"].map((name) => ({
+    projects: ["amqp", "memory-broker", "example", "test-rig", "benchmark"].map((name) => ({
       test: {
         name,
         root: `packages/${name}`,

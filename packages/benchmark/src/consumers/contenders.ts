@@ -1,0 +1,16 @@
+import type { Contender } from "./Consumer.ts"
+
+/** The contenders by name; only the one that is measured is loaded. */
+export const contenders = {
+  amqplib: () => import("./amqplib.ts").then((module) => module.contender),
+  "rabbitmq-client": () => import("./rabbitmqClient.ts").then((module) => module.contender),
+  "@cloudamqp/amqp-client": () => import("./amqpClientJs.ts").then((module) => module.contender),
+  "effect-amqp": () => import("./effectAmqp.ts").then((module) => module.effectAmqp("handler")),
+  "effect-amqp stream": () => import("./effectAmqp.ts").then((module) => module.effectAmqp("stream"))
+} satisfies { readonly [name: string]: () => Promise<Contender> }
+
+/** The name of a contender. */
+export type ContenderName = keyof typeof contenders
+
+/** What all ratios are to. */
+export const baseline: ContenderName = "amqplib"

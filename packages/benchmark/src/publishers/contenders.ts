@@ -1,0 +1,30 @@
+import type { Contender } from "./Publisher.ts"
+
+/** The contenders by name; only the one that is measured is loaded, so that no process pays for another's code. */
+export const contenders = {
+  "raw socket": () => import("./rawSocket.ts").then((module) => module.contender),
+  "amqplib, callbacks": () => import("./amqplibCallbacks.ts").then((module) => module.contender),
+  "amqplib, callbacks and ids": () => import("./amqplibCallbacksWithIds.ts").then((module) => module.contender),
+  "amqplib, promises": () => import("./amqplibPromises.ts").then((module) => module.contender),
+  "rabbitmq-client": () => import("./rabbitmqClient.ts").then((module) => module.contender),
+  "@cloudamqp/amqp-client": () => import("./amqpClientJs.ts").then((module) => module.contender),
+  "amqp-connection-manager": () => import("./amqpConnectionManager.ts").then((module) => module.contender),
+  rascal: () => import("./rascal.ts").then((module) => module.contender),
+  "Effect.callback": () => import("./effectOverAmqplib.ts").then((module) => module.effectOverAmqplib(false)),
+  "Effect.callback, timeout": () => import("./effectOverAmqplib.ts").then((module) => module.effectOverAmqplib(true)),
+  "effect-amqp publish": () => import("./effectAmqp.ts").then((module) => module.effectAmqp("publish")),
+  "effect-amqp publishAll": () => import("./effectAmqp.ts").then((module) => module.effectAmqp("publishAll")),
+  "effect-amqp sink": () => import("./effectAmqp.ts").then((module) => module.effectAmqp("sink"))
+} satisfies { readonly [name: string]: () => Promise<Contender> }
+
+/** The name of a contender. */
+export type ContenderName = keyof typeof contenders
+
+/** What all ratios are to. */
+export const baseline: ContenderName = "amqplib, callbacks"
+
+/** The baseline, sending the same message id and content type as this library: they cost the broker a tenth of its rate. */
+export const sameMessage: ContenderName = "amqplib, callbacks and ids"
+
+/** As little as a client of any kind can cost. */
+export const floor: ContenderName = "raw socket"

@@ -1,0 +1,59 @@
+/** One contender in a process of its own: does what the benchmark tells it, and answers with what that took. */
+import { take } from "../measure/Measured.ts"
+import type { ContenderName } from "./contenders.ts"
+import { contenders } from "./contenders.ts"
+import type { Load, Publisher } from "./Publisher.ts"
+
+/** What the benchmark asks of a trial. */
+export type Request =
+  | { readonly ask: "compile" }
+  | { readonly ask: "open"; readonly contender: ContenderName; readonly load: Load }
+  | { readonly ask: "publish"; readonly count: number }
+  | { readonly ask: "latencies"; readonly count: number }
+  | { readonly ask: "peak" }
+  | { readonly ask: "close" }
+
+let publisher: Publisher | undefined
+
+/** Milliseconds from the publish to the confirm, of every message. */
+const latencies = async (count: number): Promise<ReadonlyArray<number>> => {
+  const written = new Float64Array(count)
+  const confirmed = new Float64Array(count)
+  await publisher!.publish(count, {
+    written(index) {
+      written[index] = performance.now()
+    },
+    confirmed(index) {
+      confirmed[index] = performance.now()
+    }
+  })
+  return Array.from(confirmed, (time, index) => time - written[index]!)
+}
+
+const answer = async (request: Request): Promise<unknown> => {
+  switch (request.ask) {
+    case "compile":
+      for (const load of Object.values(contenders)) await load()
+      return undefined
+    case "open":
+      publisher = await (await contenders[request.contender]()).open(request.load)
+      return undefined
+    case "publish":
+      return take(request.count, () => publisher!.publish(request.count))
+    case "latencies":
+      return latencies(request.count)
+    case "peak":
+      return process.resourceUsage().maxRSS * 1024
+    case "close":
+      await publisher?.close()
+      return undefined
+  }
+}
+
+process.on("message", (request: Request) => {
+  answer(request).then(
+    (value) => process.send!({ value }),
+    (error: unknown) => process.send!({ error: error instanceof Error ? error.stack : String(error) })
+  )
+})
+process.on("disconnect", () => process.exit(0))

@@ -1,0 +1,80 @@
+/** Horizontal bars as SVG, in panels side by side; written by hand, because it is forty rectangles. */
+
+/** One bar; `low` and `high` are drawn as a whisker. */
+export interface Bar {
+  readonly label: string
+  readonly value: number
+  readonly low: number
+  readonly high: number
+  readonly text: string
+  /** Whether it is one of ours. */
+  readonly own: boolean
+}
+
+/** Bars of one quantity. */
+export interface Panel {
+  readonly title: string
+  readonly bars: ReadonlyArray<Bar>
+}
+
+const panelWidth = 560
+const labelWidth = 230
+const valueWidth = 90
+const rowHeight = 24
+const top = 66
+const gap = 24
+
+const style = `
+  text { font: 13px system-ui, sans-serif; fill: #24292f }
+  .heading { font-size: 16px; font-weight: 600 }
+  .title { font-weight: 600 }
+  .own { fill: #6f42c1 }
+  .other { fill: #8c959f }
+  .whisker { stroke: #24292f; stroke-width: 1 }
+  .note { font-size: 11px; fill: #57606a }
+  @media (prefers-color-scheme: dark) {
+    text { fill: #e6edf3 }
+    .own { fill: #a371f7 }
+    .other { fill: #6e7681 }
+    .whisker { stroke: #e6edf3 }
+    .note { fill: #8b949e }
+  }`
+
+const escape = (text: string): string =>
+  text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;").replaceAll("\"", "&quot;")
+
+const panelOf = (panel: Panel, left: number): string => {
+  const scale = (panelWidth - labelWidth - valueWidth) / Math.max(...panel.bars.map(({ high }) => high))
+  const rows = panel.bars.map((bar, row) => {
+    const y = top + row * rowHeight
+    const middle = y + rowHeight / 2
+    const x = left + labelWidth
+    const at = (value: number) => (x + value * scale).toFixed(1)
+    return [
+      `<text x="${x - 8}" y="${middle + 4}" text-anchor="end">${escape(bar.label)}</text>`,
+      `<rect class="${bar.own ? "own" : "other"}" x="${x}" y="${y + 4}" width="${
+        (bar.value * scale).toFixed(1)
+      }" height="${rowHeight - 8}" rx="2"/>`,
+      `<path class="whisker" d="M${at(bar.low)} ${middle}H${at(bar.high)}"/>`,
+      `<text x="${(x + bar.high * scale + 6).toFixed(1)}" y="${middle + 4}">${escape(bar.text)}</text>`
+    ].join("\n")
+  })
+  return [`<text class="title" x="${left}" y="${top - 14}">${escape(panel.title)}</text>`, ...rows].join("\n")
+}
+
+/** The chart as the text of an SVG file. */
+export const render = (heading: string, panels: ReadonlyArray<Panel>, note: string): string => {
+  const width = panels.length * panelWidth + (panels.length - 1) * gap
+  const height = top + Math.max(...panels.map(({ bars }) => bars.length)) * rowHeight + 34
+  return [
+    `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" ` +
+    `viewBox="0 0 ${width} ${height}" role="img">`,
+    `<title>${escape(heading)}</title>`,
+    `<style>${style}</style>`,
+    `<text class="heading" x="0" y="20">${escape(heading)}</text>`,
+    ...panels.map((panel, index) => panelOf(panel, index * (panelWidth + gap))),
+    `<text class="note" x="0" y="${height - 8}">${escape(note)}</text>`,
+    "</svg>",
+    ""
+  ].join("\n")
+}

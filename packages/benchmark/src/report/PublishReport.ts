@@ -1,0 +1,79 @@
+/** The publish benchmark as text. */
+import type { Noise } from "../measure/Noise.ts"
+import { spread } from "../measure/Statistics.ts"
+import { floor } from "../publishers/contenders.ts"
+import { bytes } from "../publishers/PublishBenchmark.ts"
+import { verdicts } from "./Bar.ts"
+import { machine } from "./noiseText.ts"
+import type { Compared } from "./Ratios.ts"
+import { number, percent, ratio, render, verdictText, withSpread } from "./Table.ts"
+
+const header = [
+  "server",
+  "body",
+  "contender",
+  "in flight",
+  "messages/s",
+  "ratio",
+  "same msg",
+  "CPU µs",
+  "ratio",
+  "by round",
+  "RSS MB",
+  "ratio",
+  "p50 ms",
+  "p99 ms",
+  "bar"
+]
+
+/** The table. */
+export const table = (results: ReadonlyArray<Compared>): string =>
+  render(
+    header,
+    results.map((result) => [
+      result.server,
+      bytes(result.bodyBytes),
+      result.contender,
+      String(result.inFlight),
+      withSpread(result.rate),
+      ratio(result.ratios?.rate),
+      ratio(result.toSameMessage?.rate),
+      withSpread(result.cpu),
+      ratio(result.ratios?.cpu),
+      ratio(result.ratios?.cpuByRound),
+      number(result.peakBytes / 1e6),
+      ratio(result.ratios?.peak),
+      number(result.latency.p50),
+      number(result.latency.p99),
+      verdictText(verdicts(result))
+    ]),
+    3
+  )
+
+/** How much of `publish`'s CPU time above raw amqplib is `Effect.timeout`, by server. */
+export const timeoutShare = (results: ReadonlyArray<Compared>): ReadonlyArray<string> =>
+  [...new Set(results.map(({ server }) => server))].flatMap((server) => {
+    const cpuOf = (contender: Compared["contender"]) =>
+      results.find((result) =>
+        result.server === server && result.bodyBytes === 256 && result.inFlight === 100 &&
+        result.contender === contender
+      )?.cpu.median
+    const publish = cpuOf("effect-amqp publish")
+    const base = cpuOf("amqplib, callbacks")
+    const bare = cpuOf("Effect.callback")
+    const timed = cpuOf("Effect.callback, timeout")
+    if (publish === undefined || base === undefined || bare === undefined || timed === undefined) return []
+    return [
+      `${server}: publish from 100 fibers costs ${number(publish - base)} µs more than raw amqplib; Effect.timeout ` +
+      `alone costs ${number(timed - bare)} µs of it, the fibers and Effect.callback ${number(bare - base)} µs`
+    ]
+  })
+
+/** How far the figures can be trusted. */
+export const noise = (noise: Noise, results: ReadonlyArray<Compared>): ReadonlyArray<string> => [
+  machine(noise),
+  ...results.filter((result) => result.contender === floor && result.bodyBytes === 256).map((result) =>
+    `the floor varied by ±${percent(spread(result.cpu))} in CPU and ±${percent(spread(result.rate))} in messages a ` +
+    `second (${result.server}, ${result.inFlight} in flight)`
+  )
+]

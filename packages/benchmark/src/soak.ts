@@ -1,0 +1,54 @@
+/** The command line of the soak. */
+import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
+import * as NodeServices from "@effect/platform-node/NodeServices"
+import * as Command from "effect/cli/Command"
+import * as Flag from "effect/cli/Flag"
+import * as Console from "effect/Console"
+import * as Data from "effect/Data"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Runtime from "effect/Runtime"
+import { scenarios } from "./soak/scenarios.ts"
+import * as Soak from "./soak/Soak.ts"
+import type { Judged } from "./soak/SoakReport.ts"
+import * as SoakReport from "./soak/SoakReport.ts"
+
+/** A soak did not show what it has to show; the table says which. */
+class Unsound extends Data.TaggedError("Unsound") {
+  override readonly [Runtime.errorReported] = false
+}
+
+const wholeNumber = (name: string, byDefault: number, description: string) =>
+  Flag.Int(name).pipe(Flag.withDescription(`${description}; ${byDefault} by default`), Flag.withDefault(byDefault))
+
+Command.make(
+  "soak",
+  {
+    cycles: wholeNumber("cycles", 5, "How often the broker is killed and restarted"),
+    closes: wholeNumber("closes", 20, "How often the broker closes all connections"),
+    rate: wholeNumber("rate", 20_000, "Messages offered a second"),
+    only: Flag.String("only").pipe(
+      Flag.withDescription("Only the soaks whose name contains this: classic, quorum, close, control"),
+      Flag.optional
+    )
+  },
+  Effect.fnUntraced(function*({ closes, cycles, only, rate }) {
+    const wanted = scenarios(cycles, closes, rate).filter(({ name }) =>
+      Option.isNone(only) || name.includes(only.value)
+    )
+    const judged: Array<Judged> = []
+    for (const scenario of wanted) {
+      const onProgress = (what: string) => {
+        process.stderr.write(`${scenario.name}: ${what}\n`)
+      }
+      judged.push({ scenario, outcome: yield* Soak.run({ ...scenario, onProgress }) })
+    }
+    yield* Console.log(SoakReport.table(judged))
+    if (!judged.every(SoakReport.passed)) return yield* new Unsound()
+  })
+).pipe(
+  Command.withDescription("Publish while RabbitMQ is killed and restarted, and find out whether anything was lost."),
+  Command.run({ version: "0.1.0" }),
+  Effect.provide(NodeServices.layer),
+  NodeRuntime.runMain
+)

@@ -1,0 +1,93 @@
+/**
+ * What must be true of a soak, after Jepsen's total-queue: a message that was confirmed comes out of the queue, nothing
+ * comes out that was not sent, and every publish has exactly one outcome. Messages that come out twice are counted.
+ */
+
+/** What the oracle found. */
+export interface Findings {
+  readonly sent: number
+  readonly confirmed: number
+  /** Publishes that ended in a failure, by its reason. */
+  readonly failed: { readonly [reason: string]: number }
+  readonly drained: number
+  /** Deliveries of a message that had come out before. */
+  readonly duplicates: number
+  /** Confirmed, and never came out. */
+  readonly lost: number
+  /** Came out, and was never sent. */
+  readonly unexpected: number
+  /** Publishes with no outcome, or with more than one. */
+  readonly notSettledOnce: number
+}
+
+const isConfirmed = 1
+const isDrained = 2
+
+/** Keeps the books of one soak; messages are numbered from 0. */
+export class Oracle {
+  #sent = 0
+  #confirmed = 0
+  #duplicates = 0
+  #unexpected = 0
+  #marks = new Uint8Array(1 << 16)
+  #settlements = new Uint8Array(1 << 16)
+  readonly #failed: Record<string, number> = {}
+
+  get confirmed(): number {
+    return this.#confirmed
+  }
+
+  /** A number for a message that is about to be sent. */
+  send(): number {
+    if (this.#sent === this.#marks.length) {
+      this.#marks = grown(this.#marks)
+      this.#settlements = grown(this.#settlements)
+    }
+    return this.#sent++
+  }
+
+  onConfirmed(id: number): void {
+    this.#confirmed++
+    this.#marks[id]! |= isConfirmed
+    this.#settlements[id]!++
+  }
+
+  onFailed(id: number, reason: string): void {
+    this.#failed[reason] = (this.#failed[reason] ?? 0) + 1
+    this.#settlements[id]!++
+  }
+
+  onDrained(id: number): void {
+    if (id >= this.#sent) this.#unexpected++
+    else if ((this.#marks[id]! & isDrained) !== 0) this.#duplicates++
+    else this.#marks[id]! |= isDrained
+  }
+
+  findings(): Findings {
+    let lost = 0
+    let drained = 0
+    let notSettledOnce = 0
+    for (let id = 0; id < this.#sent; id++) {
+      const mark = this.#marks[id]!
+      if ((mark & isDrained) !== 0) drained++
+      else if ((mark & isConfirmed) !== 0) lost++
+      if (this.#settlements[id] !== 1) notSettledOnce++
+    }
+    return {
+      sent: this.#sent,
+      confirmed: this.#confirmed,
+      failed: { ...this.#failed },
+      drained,
+      duplicates: this.#duplicates,
+      lost,
+      unexpected: this.#unexpected,
+      notSettledOnce
+    }
+  }
+}
+
+const grown = (marks: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> => {
+  const larger = new Uint8Array(marks.length * 2)
+  larger.set(marks)
+  return larger
+}

@@ -1,0 +1,86 @@
+import type { AmqpPublisher } from "effect-amqp/AmqpPublisher"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as FiberSet from "effect/FiberSet"
+import type * as Scope from "effect/Scope"
+import type { Oracle } from "./Oracle.ts"
+
+/** What to publish, and how fast. */
+export interface LoadOptions {
+  readonly queue: string
+  /** Messages offered a second. */
+  readonly rate: number
+  /** Whether the broker is asked to keep them; false for the negative control. */
+  readonly persistent: boolean
+}
+
+/** Publishing in the background. */
+export interface Load {
+  /** Offer nothing more, and wait until every publish has its outcome. */
+  readonly finish: Effect.Effect<void>
+}
+
+const tickMillis = 5
+
+// What is offered during an outage waits in fibers; more of it would test the machine's memory.
+const maxOutstanding = 10_000
+
+const bodyBytes = 64
+
+/** The body that carries the number of a message. */
+export const bodyOf = (id: number): Buffer => {
+  const body = Buffer.alloc(bodyBytes)
+  body.writeUInt32BE(id)
+  return body
+}
+
+/** The number that a body carries. */
+export const idOf = (body: Buffer): number => body.length === bodyBytes ? body.readUInt32BE() : Number.NaN
+
+/** Publish at a steady rate, one fiber for each message, and tell the oracle of every outcome. */
+export const start = Effect.fnUntraced(function*(
+  publisher: AmqpPublisher,
+  options: LoadOptions,
+  oracle: Oracle
+): Effect.fn.Return<Load, never, Scope.Scope> {
+  const { persistent, queue, rate } = options
+  const fibers = yield* FiberSet.make<void>()
+  const runFork = yield* FiberSet.runtime(fibers)<never>()
+  let outstanding = 0
+  const state = { running: true }
+
+  const publishOne = (id: number) =>
+    publisher.publish({ routingKey: queue, body: bodyOf(id), persistent }).pipe(
+      Effect.exit,
+      Effect.map((exit) => {
+        outstanding--
+        if (Exit.isSuccess(exit)) return oracle.onConfirmed(id)
+        const failure = Exit.findErrorOption(exit)
+        oracle.onFailed(id, failure._tag === "Some" ? failure.value.reason._tag : "Defect")
+      })
+    )
+
+  let offered = 0
+  const start = performance.now()
+  const loop = Effect.gen(function*() {
+    while (state.running) {
+      const due = Math.floor((performance.now() - start) / 1000 * rate)
+      // What could not be offered because too much was outstanding is not made up for later.
+      let count = Math.min(due - offered, rate)
+      offered = due
+      for (; count > 0 && outstanding < maxOutstanding; count--) {
+        outstanding++
+        runFork(publishOne(oracle.send()))
+      }
+      yield* Effect.sleep(tickMillis)
+    }
+  })
+  yield* Effect.forkScoped(loop)
+
+  return {
+    finish: Effect.suspend(() => {
+      state.running = false
+      return FiberSet.awaitEmpty(fibers)
+    })
+  }
+})
