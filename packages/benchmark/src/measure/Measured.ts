@@ -21,36 +21,35 @@ export interface Measured {
   readonly peakBytes: number
 }
 
-/** A contender as a multiple of another one in the same heat. */
+/**
+ * A contender as a multiple of another one in the same heat: the medians of the ratios of the rounds. Both sides of a
+ * round are measured within seconds of each other, so these are moved less by what else the machine does than the ratio
+ * of the medians over all rounds is.
+ */
 export interface Ratios {
-  /** Median of its own over median of the other's. */
   readonly rate: number
   readonly cpu: number
   readonly peak: number
-  /**
-   * The median of the ratios of the rounds. Both sides of a round are measured within seconds of each other, so it is
-   * less moved by what else the machine does.
-   */
-  readonly cpuByRound: number
 }
 
 /** Sum up turns. */
 export const measured = (samples: ReadonlyArray<Sample>, peakBytes: number): Measured => ({
   samples,
-  rate: summarize(samples.map(({ messages, seconds }) => messages / seconds)),
+  rate: summarize(samples.map(rateOf)),
   cpu: summarize(samples.map(cpuOf)),
   peakBytes
 })
 
 const cpuOf = ({ cpuMicros, messages }: Sample): number => cpuMicros / messages
 
+const rateOf = ({ messages, seconds }: Sample): number => messages / seconds
+
 /** Set one beside another. */
-export const ratios = (one: Measured, other: Measured): Ratios => ({
-  rate: one.rate.median / other.rate.median,
-  cpu: one.cpu.median / other.cpu.median,
-  peak: one.peakBytes / other.peakBytes,
-  cpuByRound: percentile(one.samples.map((sample, round) => cpuOf(sample) / cpuOf(other.samples[round]!)), 0.5)
-})
+export const ratios = (one: Measured, other: Measured): Ratios => {
+  const byRound = (of: (sample: Sample) => number): number =>
+    percentile(one.samples.map((sample, round) => of(sample) / of(other.samples[round]!)), 0.5)
+  return { rate: byRound(rateOf), cpu: byRound(cpuOf), peak: one.peakBytes / other.peakBytes }
+}
 
 /** Run something and see what it takes. */
 export const take = async (messages: number, run: () => Promise<unknown>): Promise<Sample> => {

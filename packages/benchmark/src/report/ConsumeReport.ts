@@ -19,7 +19,6 @@ const header = [
   "ratio",
   "CPU µs",
   "ratio",
-  "by round",
   "RSS MB",
   "ratio",
   "bar"
@@ -37,7 +36,6 @@ export const table = (results: ReadonlyArray<Result>): string =>
       ratio(result.ratios?.rate),
       withSpread(result.cpu),
       ratio(result.ratios?.cpu),
-      ratio(result.ratios?.cpuByRound),
       number(result.peakBytes / 1e6),
       ratio(result.ratios?.peak),
       verdictText(verdicts(result))
