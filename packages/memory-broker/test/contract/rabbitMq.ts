@@ -36,7 +36,8 @@ const make = Effect.gen(function*() {
     ),
     forceClose: (text) => Effect.orDie(node.closeAllConnections(text)),
     restart: Effect.orDie(Effect.andThen(node.stop, node.start)),
-    raiseMemoryAlarm: Effect.orDie(node.setMemoryAlarm),
+    // The node tells its connections after it has answered: a message written in between would not be blocked.
+    raiseMemoryAlarm: Effect.orDie(Effect.andThen(node.setMemoryAlarm, Effect.sleep("200 millis"))),
     clearMemoryAlarm: Effect.orDie(node.clearMemoryAlarm)
   })
 })
