@@ -107,7 +107,7 @@ export interface HandlingOptions<E, Handled> extends SourceOptions {
   readonly drainTimeout?: Duration.Input | undefined
   /**
    * Whether each run of the handler gets a span, linked to the publisher's by the W3C `traceparent` header; `false` by
-   * default, because a span costs about as much as all the rest of consuming a message.
+   * default, because a span costs time even if nobody exports it.
    */
   readonly tracing?: boolean | undefined
 }

@@ -70,7 +70,7 @@ export interface AmqpPublisher {
    * Publish a batch with one fiber, `inFlight` messages at a time (the publisher's `maxInFlight` by default), and wait
    * until all have their outcome. Each message has a deadline of its own, which begins when its turn comes. Succeeds when
    * all were confirmed, and fails with `BatchError`, which says which were not and why; one that fails does not stop the
-   * others.
+   * others. An `inFlight` that is not a whole number of 1 or more is a defect.
    */
   readonly publishAll: (
     messages: Iterable<Message>,
@@ -131,7 +131,7 @@ export interface Options {
   readonly maxMessageBytes?: number | undefined
   /**
    * Whether each message has a producer span by OpenTelemetry's messaging conventions, which travels with it in the
-   * header `traceparent`; `false` by default, because a span costs a quarter of a publish.
+   * header `traceparent`; `false` by default, because a span costs time even if nobody exports it.
    */
   readonly tracing?: boolean | undefined
   /** How long the end of the scope waits for messages on their way; `5 seconds` by default. */
@@ -357,8 +357,23 @@ export const make = Effect.fnUntraced(function*(
             Effect.sync(() => span.end(clock.currentTimeNanosUnsafe(), exit)))
       )
 
-  const makePipeline = (inFlight: number | undefined): Pipeline =>
-    new Pipeline(queue, deadlines, inFlight ?? limits.maxInFlight, afterCallback)
+  /** Use a pipeline; whatever ends the use, nobody waits for its messages afterwards. */
+  const withPipeline = <A, E, R>(
+    inFlight: number | undefined,
+    use: (pipeline: Pipeline) => Effect.Effect<A, E, R>
+  ): Effect.Effect<A, E, R> =>
+    Effect.acquireUseRelease(
+      Effect.map(Effect.orDie(count("inFlight", inFlight ?? limits.maxInFlight)), (window) => {
+        const pipeline = new Pipeline(queue, deadlines, window, afterCallback)
+        return { pipeline, end: pipeline.begin() }
+      }),
+      ({ pipeline }) => use(pipeline),
+      ({ end, pipeline }, exit) =>
+        Effect.sync(() => {
+          end()
+          if (Exit.isFailure(exit)) pipeline.abandon()
+        })
+    )
 
   /** Put messages into a pipeline as it has room for them. */
   const feed = Effect.fnUntraced(function*<E, R>(
@@ -383,32 +398,24 @@ export const make = Effect.fnUntraced(function*(
   })
 
   const publishAll: AmqpPublisher["publishAll"] = (messages, batch) =>
-    Effect.suspend(() => {
-      const pipeline = makePipeline(batch?.inFlight)
-      const end = pipeline.begin()
-      return Effect.andThen(feed(pipeline, messages, Effect.void), pipeline.settled).pipe(
-        Effect.flatMap(() => {
-          const [first, ...rest] = pipeline.failures.sort((one, other) => one.index - other.index)
-          return first === undefined
-            ? Effect.void
-            : Effect.fail(new PublishErrors.BatchError({ confirmed: pipeline.confirmed, failures: [first, ...rest] }))
-        }),
-        Effect.onExit((exit) =>
-          Effect.sync(() => {
-            end()
-            if (Exit.hasInterrupts(exit)) pipeline.abandon()
+    withPipeline(
+      batch?.inFlight,
+      (pipeline) =>
+        Effect.andThen(feed(pipeline, messages, Effect.void), pipeline.settled).pipe(
+          Effect.flatMap(() => {
+            const [first, ...rest] = pipeline.failures.sort((one, other) => one.index - other.index)
+            return first === undefined
+              ? Effect.void
+              : Effect.fail(new PublishErrors.BatchError({ confirmed: pipeline.confirmed, failures: [first, ...rest] }))
           })
         )
-      )
-    })
+    )
 
   const sink = <E = PublishError, R = never>(
     stream: { readonly inFlight?: number | undefined; readonly onFailure?: OnFailure<E, R> | undefined } = {}
   ): Sink.Sink<number, Message, never, E, R> =>
     Sink.fromTransform((upstream) =>
-      Effect.suspend(() => {
-        const pipeline = makePipeline(stream.inFlight)
-        const end = pipeline.begin()
+      withPipeline(stream.inFlight, (pipeline) => {
         const onFailure = stream.onFailure ?? ((failure: PublishErrors.BatchFailure) => Effect.fail(failure.error as E))
         const onFailures = Effect.suspend(() => {
           const failures = pipeline.failures
@@ -418,13 +425,7 @@ export const make = Effect.fnUntraced(function*(
         return Effect.flatMap(upstream, (messages) => feed(pipeline, messages, onFailures)).pipe(
           Effect.forever({ disableYield: true }),
           Pull.catchDone(() => Effect.andThen(pipeline.settled, onFailures)),
-          Effect.map(() => [pipeline.confirmed] as const),
-          Effect.onExit((exit) =>
-            Effect.sync(() => {
-              end()
-              if (Exit.isFailure(exit)) pipeline.abandon()
-            })
-          )
+          Effect.map(() => [pipeline.confirmed] as const)
         )
       })
     )

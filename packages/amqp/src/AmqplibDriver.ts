@@ -3,8 +3,8 @@
  *
  * Four places reach behind amqplib's public surface. Two so that no event can be missed: the handshake of a socket is
  * watched (`internal/handshakeWatch.ts`), and `freshChannel` is wrapped, which is the one moment in which a channel
- * exists and has not yet been written to. Two so that publishing costs less than amqplib alone: a message is
- * written as it is, and many in one system call.
+ * exists and has not yet been written to. Two so that publishing costs no more than with
+ * amqplib alone: a message is written as it is, and many in one system call.
  */
 import type { Channel, ChannelModel, GetMessage, Message as AmqplibMessage } from "amqplib"
 import * as amqplib from "amqplib"

@@ -519,6 +519,15 @@ describe("AmqpPublisher", () => {
         Effect.provide(Virtual.layer())
       ))
 
+    it.effect("with a window that cannot work is a defect that says so, and does not hang", () =>
+      Effect.gen(function*() {
+        const publisher = yield* AmqpPublisher.AmqpPublisher
+        for (const inFlight of [0, -1, 1.5, NaN]) {
+          const exit = yield* Effect.exit(publisher.publishAll(batch(1), { inFlight }))
+          assert.isTrue(Exit.hasDies(exit), `inFlight: ${inFlight}`)
+        }
+      }).pipe(Effect.provide(Virtual.layer())))
+
     it.effect("each message has a deadline of its own, which one timer watches", () =>
       Effect.gen(function*() {
         const broker = yield* AmqpMemory.AmqpMemory
