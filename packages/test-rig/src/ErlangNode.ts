@@ -298,21 +298,7 @@ const startProcess = (
   })
   closeSync(output)
   child.unref()
-  const { pid } = child
-  if (pid !== undefined) {
-    keeper.watch(pid)
-  }
-  const ended = new Promise<void>((resolve) => {
-    const settle = () => {
-      if (pid !== undefined) {
-        keeper.forget(pid)
-      }
-      resolve()
-    }
-    child.once("exit", settle)
-    child.once("error", settle)
-  })
-  return { child, ended }
+  return { child, ended: keeper.watch(child) }
 }
 
 const whileRunning = (

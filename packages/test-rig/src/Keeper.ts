@@ -5,6 +5,7 @@
  */
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
+import type { ChildProcess } from "node:child_process"
 import { spawn } from "node:child_process"
 import { mkdtemp } from "node:fs/promises"
 import { tmpdir } from "node:os"
@@ -17,10 +18,8 @@ import { RabbitMqError } from "./RabbitMqError.ts"
  */
 export interface Keeper {
   readonly directory: string
-  /** Entrusts a process. Call it in the tick that started the process. */
-  readonly watch: (pid: number) => void
-  /** Takes a process back that has ended, before its number is given to another one. */
-  readonly forget: (pid: number) => void
+  /** Entrusts a process, and tells when it has ended. Call it in the tick that started the process. */
+  readonly watch: (child: ChildProcess) => Promise<void>
   /** Entrusts a Docker container. */
   readonly watchContainer: (name: string) => void
 }
@@ -43,21 +42,39 @@ export const make: Effect.Effect<Keeper, RabbitMqError, Scope.Scope> = Effect.ac
       const tell = (line: string) => {
         child.stdin.write(`${line}\n`)
       }
+      const watched = new Set<Promise<void>>()
       const keeper: Keeper = {
         directory,
-        watch: (pid) => tell(`watch ${pid}`),
-        forget: (pid) => tell(`forget ${pid}`),
+        watch: (process) => {
+          const { pid } = process
+          if (pid === undefined) {
+            return new Promise((resolve) => process.once("error", () => resolve()))
+          }
+          tell(`watch ${pid}`)
+          const processEnded = new Promise<void>((resolve) => {
+            process.once("exit", () => {
+              watched.delete(processEnded)
+              // Its number may be given to another process from now on.
+              tell(`forget ${pid}`)
+              resolve()
+            })
+          })
+          watched.add(processEnded)
+          return processEnded
+        },
         watchContainer: (name) => tell(`container ${name}`)
       }
-      return { keeper, child, ended }
+      return { keeper, child, ended, watched }
     },
     catch: (cause) => new RabbitMqError({ message: "The keeper of a node's processes could not be started", cause })
   }),
-  ({ child, ended }) =>
-    Effect.promise(() => {
+  ({ child, ended, watched }) =>
+    Effect.promise(async () => {
       child.ref()
       child.stdin.end()
-      return ended.catch(() => {})
+      await ended.catch(() => {})
+      // Killed is not ended: a node has its sockets for a moment longer.
+      await Promise.all(watched)
     }).pipe(Effect.timeoutOption("20 seconds"))
 ).pipe(Effect.map(({ keeper }) => keeper))
 
