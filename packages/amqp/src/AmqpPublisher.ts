@@ -227,7 +227,10 @@ export const make = Effect.fnUntraced(function*(
       afterCallback(() => Deferred.doneUnsafe(present, Effect.void))
     },
     onIdle() {
-      afterCallback(() => idle.openUnsafe())
+      afterCallback(() => {
+        idle.openUnsafe()
+        deadlines.rest()
+      })
     }
   }, () => clock.currentTimeMillisUnsafe())
   const deadlines = new Deadlines(clock, confirmMillis, (entry) => queue.expire(entry, confirmMillis))
@@ -308,43 +311,21 @@ export const make = Effect.fnUntraced(function*(
       const encoded = prepare(message)
       if (encoded instanceof PublishError) return Effect.fail(encoded)
       const messageId = encoded.wire.properties.messageId
-      let entry: Entry | undefined
-      let waitingFor: PublishErrors.WaitingFor = "connection"
-      return Effect.timeoutOrElse(
-        Effect.callback<void, PublishError>((resume) => {
-          entry = queue.submit(
-            encoded,
-            (_, outcome) =>
-              afterCallback(() =>
-                resume(
-                  outcome === undefined ? Effect.void : Effect.fail(new PublishError({ messageId, reason: outcome }))
-                )
-              ),
-            0,
-            message
-          )
-          return Effect.sync(() => {
-            waitingFor = queue.waitingFor(entry!)
-            queue.abandon(entry!)
-          })
-        }),
-        {
-          duration: confirmTimeout,
-          orElse: () => {
-            metrics.failed++
-            return Effect.fail(
-              new PublishError({
-                messageId,
-                reason: new PublishErrors.ConfirmTimeout({
-                  published: entry === undefined || entry.written === 0 ? "no" : "unknown",
-                  millis: confirmMillis,
-                  waitingFor
-                })
-              })
-            )
-          }
-        }
-      )
+      return Effect.callback<void, PublishError>((resume) => {
+        const entry = queue.submit(
+          encoded,
+          (_, outcome) =>
+            afterCallback(() =>
+              resume(
+                outcome === undefined ? Effect.void : Effect.fail(new PublishError({ messageId, reason: outcome }))
+              )
+            ),
+          0,
+          message
+        )
+        if (entry.state !== "Settled") deadlines.add(entry)
+        return Effect.sync(() => queue.abandon(entry))
+      })
     })
 
   const publish = options.tracing !== true
