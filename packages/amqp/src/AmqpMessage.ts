@@ -32,7 +32,7 @@ export interface Headers {
 
 /** The properties of a message that an application may set, all optional. */
 export interface MessageProperties {
-  /** MIME type of the body; by default what the body is: JSON, UTF-8 text or bytes. */
+  /** MIME type of the body; by default that of JSON or of UTF-8 text if it is one, and none for bytes. */
   readonly contentType?: string | undefined
   readonly contentEncoding?: string | undefined
   readonly headers?: Headers | undefined

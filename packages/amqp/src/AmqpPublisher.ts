@@ -284,9 +284,10 @@ export const make = Effect.fnUntraced(function*(
     })
   )
 
-  const prefix = crypto.randomUUID()
+  // Short, because a UUID in each message costs RabbitMQ a tenth of the messages that it can take.
+  const prefix = Buffer.from(crypto.getRandomValues(new Uint8Array(9))).toString("base64url")
   let sequence = 0
-  const messageId = () => `${prefix}-${(++sequence).toString(36)}`
+  const messageId = () => prefix + (++sequence).toString(36)
 
   const prepare = (message: Message): Encoded | PublishError => {
     const encoded = encode(message, messageId)

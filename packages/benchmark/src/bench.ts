@@ -18,7 +18,7 @@ const flags = {
   rounds: Flag.Int("rounds").pipe(Flag.withDescription("How often each contender has its turn"), Flag.optional),
   messages: Flag.Int("messages").pipe(
     Flag.withDescription(
-      "Messages of one turn, instead of 10,000; large bodies and small windows have their share of it"
+      "Messages of one turn, instead of 20,000; large bodies and small windows have their share of it"
     ),
     Flag.optional
   ),

@@ -10,7 +10,7 @@ import * as Latch from "effect/Latch"
 import type { Entry } from "./publishQueue.ts"
 
 // How many messages are kept before it is worth to look for those that are settled.
-const smallest = 1024
+const smallest = 64
 
 /** Expires messages that are not settled in time. */
 export class Deadlines {
@@ -32,7 +32,7 @@ export class Deadlines {
     this.#expire = expire
   }
 
-  /** How many messages it holds, settled ones included; at most some 1,000 or twice as many as are on their way. */
+  /** How many messages it holds, settled ones included; at most 64 or twice as many as are on their way. */
   get size(): number {
     return this.#entries.length - this.#head
   }

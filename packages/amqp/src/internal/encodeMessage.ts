@@ -35,7 +35,6 @@ const maxExpiration = 4294967295
 
 const text = "text/plain; charset=utf-8"
 const json = "application/json"
-const binary = "application/octet-stream"
 
 const shortString = (field: string, value: unknown): Refused | undefined => {
   if (typeof value !== "string") return new Refused(field, `it is ${describe(value)}, and must be a string`)
@@ -57,12 +56,13 @@ export const checkName = shortString
 
 interface EncodedBody {
   readonly bytes: Uint8Array
-  readonly contentType: string
+  /** Of bytes nothing is known. */
+  readonly contentType: string | undefined
 }
 
 const encodeBody = (body: unknown): EncodedBody | Refused => {
   if (typeof body === "string") return { bytes: Buffer.from(body), contentType: text }
-  if (body instanceof Uint8Array) return { bytes: body, contentType: binary }
+  if (body instanceof Uint8Array) return { bytes: body, contentType: undefined }
   let encoded: string | undefined
   try {
     encoded = JSON.stringify(body)

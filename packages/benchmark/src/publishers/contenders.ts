@@ -4,7 +4,6 @@ import type { Contender } from "./Publisher.ts"
 export const contenders = {
   "raw socket": () => import("./rawSocket.ts").then((module) => module.contender),
   "amqplib, callbacks": () => import("./amqplibCallbacks.ts").then((module) => module.contender),
-  "amqplib, callbacks and ids": () => import("./amqplibCallbacksWithIds.ts").then((module) => module.contender),
   "amqplib, promises": () => import("./amqplibPromises.ts").then((module) => module.contender),
   "rabbitmq-client": () => import("./rabbitmqClient.ts").then((module) => module.contender),
   "@cloudamqp/amqp-client": () => import("./amqpClientJs.ts").then((module) => module.contender),
@@ -22,9 +21,6 @@ export type ContenderName = keyof typeof contenders
 
 /** What all ratios are to. */
 export const baseline: ContenderName = "amqplib, callbacks"
-
-/** The baseline, sending the same message id and content type as this library: they cost the broker a tenth of its rate. */
-export const sameMessage: ContenderName = "amqplib, callbacks and ids"
 
 /** As little as a client of any kind can cost. */
 export const floor: ContenderName = "raw socket"

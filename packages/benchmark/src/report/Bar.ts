@@ -36,12 +36,12 @@ const cpuLimit = (result: Compared): number | undefined =>
 
 /** The verdicts on one result; none on those of others. */
 export const verdicts = (result: Compared): ReadonlyArray<Verdict> => {
-  if (result.ratios === undefined || result.toSameMessage === undefined) return []
+  if (result.ratios === undefined || !result.contender.startsWith("effect-amqp")) return []
   const limit = cpuLimit(result)
   return [
     ...(limit === undefined ? [] : [atMost("CPU a message", result.ratios.cpu, limit)]),
     // Before the instant server, messages a second are CPU time once more.
-    ...(result.server === "instant" ? [] : [atLeast("messages a second", result.toSameMessage.rate, 0.95)]),
+    ...(result.server === "instant" ? [] : [atLeast("messages a second", result.ratios.rate, 0.95)]),
     atMost("peak RSS", result.ratios.peak, 1.3)
   ]
 }
