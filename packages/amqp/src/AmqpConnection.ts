@@ -7,14 +7,14 @@
  *
  * @see https://www.rabbitmq.com/docs/connections
  */
-import type * as Config from "effect/Config"
+import * as Config from "effect/Config"
 import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
-import type * as Redacted from "effect/Redacted"
+import * as Redacted from "effect/Redacted"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
@@ -232,6 +232,9 @@ const scheduleOf = (retry: RetryOptions | undefined, defaultMax: number): Schedu
     ? retry
     : Schedule.upTo(Schedule.spaced(retry?.interval ?? "1 second"), { times: retry?.max ?? defaultMax })
 
+const optional = <A>(config: Config.Config<A>): Config.Config<A | undefined> =>
+  Config.map(Config.option(config), Option.getOrUndefined)
+
 const checkRetry = (option: string, retry: RetryOptions | undefined): Effect.Effect<void, AmqpError> => {
   if (retry === undefined || isSchedule(retry)) return Effect.void
   if (retry.max !== undefined && !(Number.isInteger(retry.max) && retry.max >= 0)) {
@@ -397,15 +400,42 @@ export const make = Effect.fnUntraced(function*(
 export const layer = (options?: Options): Layer.Layer<AmqpConnection, AmqpError> =>
   Layer.effect(AmqpConnection, make(options))
 
-// Loaded when it is asked for: Config comes with Schema, 16 MB of memory that a program without either need not have.
-const environment = Effect.promise(() => import("./internal/environment.ts"))
+/**
+ * The options as the environment gives them: `AMQP_URL` (several separated by commas), or `AMQP_HOST`, `AMQP_PORT` and
+ * `AMQP_TLS` (`true` or `false`), which are not read when `AMQP_URL` is set; `AMQP_USERNAME`, `AMQP_PASSWORD` and
+ * `AMQP_VHOST` for what the URL leaves out; `AMQP_HEARTBEAT` and `AMQP_RETRY_INTERVAL` as durations (`10 seconds`), and
+ * `AMQP_RETRY_MAX`.
+ */
+export const config: Config.Config<Options> = Config.nested(
+  Config.all({
+    endpoints: Config.flatMap(Config.option(Config.Redacted("URL")), (url) =>
+      Option.isSome(url)
+        ? Config.succeed<Options["endpoints"]>(
+          Redacted.value(url.value).split(",").map((one) => Redacted.make(one.trim()))
+        )
+        : Config.map(
+          Config.all({
+            host: Config.withDefault(Config.NonEmptyString("HOST"), "localhost"),
+            port: Config.map(Config.option(Config.Port("PORT")), Option.getOrUndefined),
+            tls: Config.withDefault(Config.Boolean("TLS"), false)
+          }),
+          (parts): Options["endpoints"] => parts
+        )),
+    username: optional(Config.String("USERNAME")),
+    password: optional(Config.Redacted("PASSWORD")),
+    vhost: optional(Config.String("VHOST")),
+    heartbeat: optional(Config.Duration("HEARTBEAT")),
+    retry: Config.all({
+      interval: optional(Config.Duration("RETRY_INTERVAL")),
+      max: optional(Config.Int("RETRY_MAX"))
+    })
+  }),
+  "AMQP"
+)
 
 /**
- * {@link layer} with the options that the environment gives: `AMQP_URL` (several separated by commas), or `AMQP_HOST`,
- * `AMQP_PORT` and `AMQP_TLS` (`true` or `false`), which are not read when `AMQP_URL` is set; `AMQP_USERNAME`,
- * `AMQP_PASSWORD` and `AMQP_VHOST` for what the URL leaves out; `AMQP_HEARTBEAT` and `AMQP_RETRY_INTERVAL` as durations
- * (`10 seconds`), and `AMQP_RETRY_MAX`. Options given here win over the environment's. Fails with a `ConfigError` if a
- * variable cannot be read.
+ * {@link layer} with the options of the environment, see {@link config}. Options given here win over the environment's.
+ * Fails with a `ConfigError` if a variable cannot be read.
  *
  * @example
  * ```ts
@@ -415,5 +445,5 @@ const environment = Effect.promise(() => import("./internal/environment.ts"))
 export const layerConfig = (options: Options = {}): Layer.Layer<AmqpConnection, AmqpError | Config.ConfigError> =>
   Layer.effect(
     AmqpConnection,
-    Effect.flatMap(environment, ({ config }) => Effect.flatMap(config, (found) => make({ ...found, ...options })))
+    Effect.flatMap(config, (fromEnvironment) => make({ ...fromEnvironment, ...options }))
   )

@@ -3,7 +3,6 @@ import { Arbitrary, Cause, ConfigProvider, Effect, Exit, Fiber, Layer, Redacted,
 import { AmqpChannel, AmqpConnection, AmqpDriver, AmqpError, AmqpPublisher } from "effect-amqp"
 import { AmqpMemory } from "effect-amqp-memory"
 import { TestClock } from "effect/testing"
-import { config } from "../src/internal/environment.ts"
 import { between } from "./support/Between.ts"
 import * as ScriptedDriver from "./support/ScriptedDriver.ts"
 import * as Virtual from "./support/Virtual.ts"
@@ -366,7 +365,7 @@ describe("AmqpConnection", () => {
   describe("options", () => {
     const canary = "s3cr3t-canary"
     const optionsOf = (env: Record<string, string>) =>
-      config.pipe(
+      AmqpConnection.config.pipe(
         Effect.provideService(ConfigProvider.ConfigProvider, ConfigProvider.fromEnv({ env }))
       )
     const dialled = (options: AmqpConnection.Options) =>

@@ -1,6 +1,8 @@
 /**
  * Resuming a fiber runs it at once, up to where it next waits. A driver's callback must not run user code, so whatever
- * it wakes is woken in a task of Effect's scheduler after it: one task for all that the same batch of frames woke.
+ * it wakes is woken in a task of Effect's scheduler after it: one task for all that the same batch of frames woke. A
+ * microtask would be sooner, but the scheduler runs many tasks before it lets microtasks in: a fiber that yields, as a
+ * test with TestClock does, would wait for what cannot come.
  */
 import * as Effect from "effect/Effect"
 import { Scheduler } from "effect/Scheduler"
