@@ -50,6 +50,17 @@ describe("the deadlines of messages", () => {
         deadlines.add(entry)
         entry.state = "Settled"
       }
-      assert.isAtMost(deadlines.size, 2048)
+      assert.isAtMost(deadlines.size, 8)
+    }))
+
+  it.effect("messages that were settled are let go of when there are no more", () =>
+    Effect.gen(function*() {
+      const deadlines = new Deadlines(yield* Clock.Clock, 1000, () => {})
+      const entries = Array.from({ length: 100 }, () => submit(0))
+      for (const entry of entries) deadlines.add(entry)
+      for (const entry of entries) entry.state = "Settled"
+      assert.strictEqual(deadlines.size, 100)
+      deadlines.rest()
+      assert.strictEqual(deadlines.size, 0)
     }))
 })

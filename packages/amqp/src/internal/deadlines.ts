@@ -10,7 +10,7 @@ import * as Latch from "effect/Latch"
 import type { Entry } from "./publishQueue.ts"
 
 // How many messages are kept before it is worth to look for those that are settled.
-const smallest = 64
+const smallest = 8
 
 /** Expires messages that are not settled in time. */
 export class Deadlines {
@@ -22,7 +22,7 @@ export class Deadlines {
   /** Closed while something is on its way. */
   readonly #none = Latch.makeUnsafe(true)
   /** In the order of their deadlines; some are settled already. */
-  #entries: Array<Entry> = []
+  #entries: Array<Entry | undefined> = []
   #head = 0
   #compactAt = smallest
 
@@ -32,13 +32,14 @@ export class Deadlines {
     this.#expire = expire
   }
 
-  /** How many messages it holds, settled ones included; at most 64 or twice as many as are on their way. */
+  /** How many messages it holds, settled ones included; at most 8 or twice as many as were on their way. */
   get size(): number {
     return this.#entries.length - this.#head
   }
 
   /** Expire this message unless it is settled by its deadline. */
   add(entry: Entry): void {
+    this.#oldest()
     if (this.#entries.length >= this.#compactAt) {
       // One message that takes long would otherwise hold on to all that came after it.
       this.#entries = this.#entries.slice(this.#head).filter(isOpen)
@@ -55,14 +56,23 @@ export class Deadlines {
   }
 
   #oldest(): Entry | undefined {
-    while (this.#head < this.#entries.length && !isOpen(this.#entries[this.#head]!)) this.#head++
+    while (this.#head < this.#entries.length && !isOpen(this.#entries[this.#head])) this.#drop()
     return this.#entries[this.#head]
+  }
+
+  /** Let go of the first one at once: its body may be large. */
+  #drop(): void {
+    this.#entries[this.#head++] = undefined
+    if (this.#head === this.#entries.length) {
+      this.#entries.length = 0
+      this.#head = 0
+    }
   }
 
   #expireDue(): void {
     const now = this.#clock.currentTimeMillisUnsafe()
     for (let entry = this.#oldest(); entry !== undefined && this.#leftOf(entry, now) <= 0; entry = this.#oldest()) {
-      this.#head++
+      this.#drop()
       this.#expire(entry)
     }
   }
@@ -87,4 +97,5 @@ export class Deadlines {
   )
 }
 
-const isOpen = (entry: Entry): boolean => entry.state !== "Settled" && !entry.abandoned
+const isOpen = (entry: Entry | undefined): boolean =>
+  entry !== undefined && entry.state !== "Settled" && !entry.abandoned
