@@ -28,6 +28,7 @@ import type { AmqpError } from "./AmqpError.ts"
 import type { Message } from "./AmqpMessage.ts"
 import * as AfterCallback from "./internal/afterCallback.ts"
 import { Deadlines } from "./internal/deadlines.ts"
+import * as Elapsed from "./internal/elapsed.ts"
 import type { Encoded } from "./internal/encodeMessage.ts"
 import { encode, Refused } from "./internal/encodeMessage.ts"
 import { keep } from "./internal/liveChannel.ts"
@@ -162,6 +163,9 @@ export const make = Effect.fnUntraced(function*(
     Schedule.upTo(Schedule.exponential("100 millis"), { times: 3 })
 
   const clock = yield* Clock.Clock
+  // From 0 on, because a small number in each message needs no memory of its own.
+  const epoch = Elapsed.millis(clock)
+  const now = () => Elapsed.millis(clock) - epoch
   const afterCallback = yield* AfterCallback.make
   const runFork = yield* FiberSet.makeRuntime<never>()
   const idle = Latch.makeUnsafe(true)
@@ -226,14 +230,20 @@ export const make = Effect.fnUntraced(function*(
       const present = drained
       afterCallback(() => Deferred.doneUnsafe(present, Effect.void))
     },
+    onBusy: () => deadlines.begin(),
     onIdle() {
       afterCallback(() => {
         idle.openUnsafe()
         deadlines.rest()
       })
     }
-  }, () => clock.currentTimeMillisUnsafe())
-  const deadlines = new Deadlines(clock, confirmMillis, (entry) => queue.expire(entry, confirmMillis))
+  }, now)
+  const deadlines = new Deadlines({
+    oldest: () => queue.oldest,
+    expireOldest: () => queue.expireOldest(confirmMillis),
+    millis: confirmMillis,
+    now
+  })
   yield* Effect.forkScoped(deadlines.run)
 
   yield* keep(connection, {
@@ -300,9 +310,9 @@ export const make = Effect.fnUntraced(function*(
           : new PublishErrors.InvalidMessage({ published: "no", field, detail })
       })
     }
-    const bytes = encoded.wire.body.byteLength
+    const bytes = encoded.body.byteLength
     return bytes <= maxMessageBytes ? encoded : new PublishError({
-      messageId: encoded.wire.properties.messageId,
+      messageId: encoded.properties.messageId,
       reason: new PublishErrors.TooLarge({ published: "no", bytes, limit: maxMessageBytes })
     })
   }
@@ -311,7 +321,7 @@ export const make = Effect.fnUntraced(function*(
     Effect.suspend(() => {
       const encoded = prepare(message)
       if (encoded instanceof PublishError) return Effect.fail(encoded)
-      const messageId = encoded.wire.properties.messageId
+      const messageId = encoded.properties.messageId
       return Effect.callback<void, PublishError>((resume) => {
         const entry = queue.submit(
           encoded,
@@ -324,7 +334,6 @@ export const make = Effect.fnUntraced(function*(
           0,
           message
         )
-        if (entry.state !== "Settled") deadlines.add(entry)
         return Effect.sync(() => queue.abandon(entry))
       })
     })
@@ -346,7 +355,7 @@ export const make = Effect.fnUntraced(function*(
   ): Effect.Effect<A, E, R> =>
     Effect.acquireUseRelease(
       Effect.map(Effect.orDie(count("inFlight", inFlight ?? limits.maxInFlight)), (window) => {
-        const pipeline = new Pipeline(queue, deadlines, window, afterCallback)
+        const pipeline = new Pipeline(queue, window, afterCallback)
         return { pipeline, end: pipeline.begin() }
       }),
       ({ pipeline }) => use(pipeline),

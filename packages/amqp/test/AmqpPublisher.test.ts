@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import {
   Arbitrary,
+  Clock,
   Config,
   ConfigProvider,
   Effect,
@@ -113,6 +114,28 @@ describe("AmqpPublisher", () => {
           millis: 5000
         })
       }).pipe(Effect.provide(Virtual.layer())))
+
+    it.effect("it comes when it is due although the time of day is set back or forth meanwhile", () =>
+      Effect.gen(function*() {
+        const clock = yield* Clock.Clock
+        let shift = 0
+        const shifted: Clock.Clock = {
+          ...clock,
+          currentTimeMillisUnsafe: () => clock.currentTimeMillisUnsafe() + shift
+        }
+        yield* Effect.gen(function*() {
+          const broker = yield* AmqpMemory.AmqpMemory
+          yield* broker.withholdConfirms
+          for (const hours of [-1, 1]) {
+            const publishing = yield* begin(reason(publish(paid("x"))))
+            shift += hours * 3_600_000
+            yield* TestClock.adjust("4999 millis")
+            assert.isUndefined(publishing.pollUnsafe(), `set by ${hours} hours, the publish is not over yet`)
+            yield* TestClock.adjust("1 millis")
+            assert.strictEqual((yield* Fiber.join(publishing))._tag, "ConfirmTimeout")
+          }
+        }).pipe(Effect.provide(Virtual.layer().pipe(Layer.provide(Layer.succeed(Clock.Clock, shifted)))))
+      }))
 
     it.effect("a message that waited for a connection fails with ConfirmTimeout and was not published", () =>
       Effect.gen(function*() {

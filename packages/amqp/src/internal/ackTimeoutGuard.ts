@@ -9,6 +9,7 @@ import type * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type { Dispatcher, Work } from "./dispatcher.ts"
+import * as Elapsed from "./elapsed.ts"
 
 /** What to guard, and how. */
 export interface GuardOptions<T> {
@@ -30,7 +31,7 @@ export const guard = Effect.fnUntraced(function*<T>(options: GuardOptions<T>): E
   const limit = timeoutMillis * patience
   const seen = new WeakSet<Work<T>>()
   for (;;) {
-    const now = clock.currentTimeMillisUnsafe()
+    const now = Elapsed.millis(clock)
     let next = now + limit
     let waiting = 0
     // What has not begun first, because an interrupted handler makes room for it.

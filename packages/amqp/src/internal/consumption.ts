@@ -19,6 +19,7 @@ import * as DelayedRetry from "./delayedRetry.ts"
 import type { DeliveryChannel } from "./deliveryChannel.ts"
 import type { Settlement, Work } from "./dispatcher.ts"
 import { Dispatcher } from "./dispatcher.ts"
+import * as Elapsed from "./elapsed.ts"
 import type { Outcome } from "./failurePolicy.ts"
 import * as FailurePolicy from "./failurePolicy.ts"
 import { labelOf } from "./queueName.ts"
@@ -117,7 +118,7 @@ export const consume = Effect.fnUntraced(function*<T, E, R>(
       const written = portions.settle(work.portion, settlement)
       if (settlement === "ack") metrics.acked += written
       else if (settlement !== "delayed") metrics.failed[settlement] += written
-      if (work.startedAt !== undefined) metrics.handled(clock.currentTimeMillisUnsafe() - work.startedAt)
+      if (work.startedAt !== undefined) metrics.handled(Elapsed.millis(clock) - work.startedAt)
     },
     flush
   })
@@ -163,7 +164,7 @@ export const consume = Effect.fnUntraced(function*<T, E, R>(
     },
     onDelivery(delivery) {
       metrics.delivered++
-      intake.offer(delivery, clock.currentTimeMillisUnsafe())
+      intake.offer(delivery, Elapsed.millis(clock))
     },
     onDetached() {
       acknowledgements?.flush()

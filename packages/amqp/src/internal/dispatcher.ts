@@ -11,6 +11,7 @@ import type * as Clock from "effect/Clock"
 import type * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import type { AfterCallback } from "./afterCallback.ts"
+import * as Elapsed from "./elapsed.ts"
 
 /** How a message ends; `delayed` means that a copy of it waits elsewhere, so that it is acknowledged. */
 export type Settlement = "ack" | "delayed" | "deadLetter" | "requeue"
@@ -184,7 +185,7 @@ export class Dispatcher<T> {
 
   #begin(work: Work<T>): void {
     work.state = "Handling"
-    work.startedAt = this.#options.clock.currentTimeMillisUnsafe()
+    work.startedAt = Elapsed.millis(this.#options.clock)
     this.#busy.add(work)
     let fiber: Fiber.Fiber<unknown, unknown>
     try {

@@ -19,8 +19,7 @@ export class Refused {
 }
 
 /** A message for the wire, and what must be known to send it. */
-export interface Encoded {
-  readonly wire: WireMessage
+export interface Encoded extends WireMessage {
   /** Bytes of the encoded header table, 0 without headers. */
   readonly headerBytes: number
 }
@@ -138,13 +137,11 @@ export const encode = (message: Message, messageId: () => string): Encoded | Ref
     headerBytes = size
   }
   return {
-    wire: {
-      exchange,
-      routingKey: message.routingKey,
-      mandatory: message.mandatory !== false,
-      properties,
-      body: body.bytes
-    },
+    exchange,
+    routingKey: message.routingKey,
+    mandatory: message.mandatory !== false,
+    properties,
+    body: body.bytes,
     headerBytes
   }
 }

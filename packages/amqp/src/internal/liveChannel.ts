@@ -11,6 +11,7 @@ import type { AmqpConnection, Role } from "../AmqpConnection.ts"
 import type { DriverChannel, DriverChannelEvents } from "../AmqpDriver.ts"
 import type { AmqpError } from "../AmqpError.ts"
 import * as AfterCallback from "./afterCallback.ts"
+import * as Elapsed from "./elapsed.ts"
 import type { Session } from "./session.ts"
 
 /** Who uses the channel. */
@@ -64,9 +65,9 @@ export const keep = (
 
     const again = Effect.gen(function*() {
       let pause = firstPauseMillis
-      let lostAt = clock.currentTimeMillisUnsafe()
+      let lostAt = Elapsed.millis(clock)
       for (;;) {
-        const opened = clock.currentTimeMillisUnsafe()
+        const opened = Elapsed.millis(clock)
         const exit = yield* Effect.exit(once)
         if (!session.isAlive) {
           Deferred.doneUnsafe(first, Effect.fail(session.ended!))
@@ -74,7 +75,7 @@ export const keep = (
         }
         if (Exit.isFailure(exit)) {
           const error = Exit.findErrorOption(exit)
-          const waited = clock.currentTimeMillisUnsafe() - lostAt
+          const waited = Elapsed.millis(clock) - lostAt
           if (wasReady && error._tag === "Some" && owner.mayHeal?.(error.value, waited, session) === true) {
             // Nobody else waits for this channel: its owner says that it is not there yet.
             Deferred.doneUnsafe(first, Effect.void)
@@ -85,8 +86,8 @@ export const keep = (
               return owner.onFailed(error.value)
             }
           }
-        } else lostAt = clock.currentTimeMillisUnsafe()
-        if (clock.currentTimeMillisUnsafe() - opened >= steadyMillis) {
+        } else lostAt = Elapsed.millis(clock)
+        if (Elapsed.millis(clock) - opened >= steadyMillis) {
           pause = firstPauseMillis
           continue
         }

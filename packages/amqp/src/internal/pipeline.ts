@@ -7,14 +7,12 @@ import type { Message } from "../AmqpMessage.ts"
 import type { BatchFailure } from "../PublishError.ts"
 import { PublishError } from "../PublishError.ts"
 import type { AfterCallback } from "./afterCallback.ts"
-import type { Deadlines } from "./deadlines.ts"
 import type { Encoded } from "./encodeMessage.ts"
 import type { Entry, Outcome, PublishQueue } from "./publishQueue.ts"
 
 /** The messages of one batch or one stream. */
 export class Pipeline {
   readonly #queue: PublishQueue
-  readonly #deadlines: Deadlines
   readonly #window: number
   readonly #afterCallback: AfterCallback
   /** By position; only for messages whose outcome somebody wants to hear of by itself. */
@@ -26,9 +24,8 @@ export class Pipeline {
   /** Failures that nobody has taken yet. */
   failures: Array<BatchFailure> = []
 
-  constructor(queue: PublishQueue, deadlines: Deadlines, window: number, afterCallback: AfterCallback) {
+  constructor(queue: PublishQueue, window: number, afterCallback: AfterCallback) {
     this.#queue = queue
-    this.#deadlines = deadlines
     this.#window = window
     this.#afterCallback = afterCallback
   }
@@ -51,8 +48,7 @@ export class Pipeline {
     }
     this.#outstanding++
     if (onOutcome !== undefined) this.#onOutcome.set(position, onOutcome)
-    const entry = this.#queue.submit(encoded, this.#settled, position, message)
-    if (entry.state !== "Settled") this.#deadlines.add(entry)
+    this.#queue.submit(encoded, this.#settled, position, message)
   }
 
   readonly #settled = (entry: Entry, outcome: Outcome): void => {
@@ -60,7 +56,7 @@ export class Pipeline {
     let error: PublishError | undefined
     if (outcome === undefined) this.confirmed++
     else {
-      error = new PublishError({ reason: outcome, messageId: entry.encoded.wire.properties.messageId })
+      error = new PublishError({ reason: outcome, messageId: entry.encoded.properties.messageId })
       this.failures.push({ index: entry.position, message: entry.message, error })
     }
     if (this.#onOutcome.size > 0) {

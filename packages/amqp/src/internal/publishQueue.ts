@@ -38,6 +38,9 @@ export interface Entry {
   /** The channel, by number, on which it was nacked last. */
   nackedOn: number
   returned: DriverReturn | undefined
+  /** Its neighbours in the order of submission, as long as its owner waits. */
+  older: Entry | undefined
+  newer: Entry | undefined
 }
 
 /** The bounds of a queue, and what it may do by itself. */
@@ -64,7 +67,9 @@ export interface QueueEvents {
   readonly onRecycle: () => void
   /** Nothing is in flight any more on a channel that is to be closed. */
   readonly onDrained: () => void
-  /** Nothing waits and nothing is in flight any more. */
+  /** A message is on its way, and none was before. */
+  readonly onBusy: () => void
+  /** Nobody waits for a message any more. */
   readonly onIdle: () => void
 }
 
@@ -75,56 +80,60 @@ export interface QueueCounts {
   readonly inFlightBytes: number
 }
 
-/** The messages in flight on one channel, by delivery tag; tags are dense, confirms nearly in order. */
+/**
+ * The messages in flight on one channel, by delivery tag; tags are dense, confirms nearly in order. A ring, and not an
+ * array that is cut now and then, because V8 keeps alive what an old array refers to after the array itself is dropped.
+ */
 class Window {
-  #slots: Array<Entry | undefined> = []
-  #head = 0
+  /** As many as a power of 2. */
+  #slots: Array<Entry | undefined> = Array.from({ length: 64 }, () => undefined)
   #firstTag = 1
+  #nextTag = 1
 
   add(entry: Entry): void {
-    this.#slots.push(entry)
+    if (this.#nextTag - this.#firstTag === this.#slots.length) this.#grow()
+    this.#slots[this.#nextTag++ & (this.#slots.length - 1)] = entry
+  }
+
+  #at(tag: number): Entry | undefined {
+    return this.#slots[tag & (this.#slots.length - 1)]
   }
 
   take(tag: number): Entry | undefined {
-    const index = this.#head + tag - this.#firstTag
-    const entry = this.#slots[index]
-    if (entry === undefined) return undefined
-    this.#slots[index] = undefined
-    if (index === this.#head) this.#advance()
+    if (tag < this.#firstTag || tag >= this.#nextTag) return undefined
+    const entry = this.#at(tag)
+    this.#slots[tag & (this.#slots.length - 1)] = undefined
+    while (this.#firstTag < this.#nextTag && this.#at(this.#firstTag) === undefined) this.#firstTag++
     return entry
   }
 
   /** Take every open tag up to this one, oldest first. */
   takeUpTo(tag: number, each: (entry: Entry) => void): void {
-    while (this.#firstTag <= tag && this.#head < this.#slots.length) {
-      const entry = this.#slots[this.#head]
-      this.#slots[this.#head] = undefined
-      this.#advance()
-      if (entry !== undefined) each(entry)
-    }
+    while (this.#firstTag <= tag && this.#firstTag < this.#nextTag) each(this.take(this.#firstTag)!)
   }
 
   open(): ReadonlyArray<Entry> {
-    return this.#slots.filter((entry) => entry !== undefined)
+    const open: Array<Entry> = []
+    this.find((entry) => {
+      open.push(entry)
+      return false
+    })
+    return open
   }
 
+  /** The oldest one that matches. */
   find(matches: (entry: Entry) => boolean): Entry | undefined {
-    for (let index = this.#head; index < this.#slots.length; index++) {
-      const entry = this.#slots[index]
+    for (let tag = this.#firstTag; tag < this.#nextTag; tag++) {
+      const entry = this.#at(tag)
       if (entry !== undefined && matches(entry)) return entry
     }
     return undefined
   }
 
-  #advance(): void {
-    while (this.#head < this.#slots.length && this.#slots[this.#head] === undefined) {
-      this.#head++
-      this.#firstTag++
-    }
-    if (this.#head > 1024 && this.#head * 2 > this.#slots.length) {
-      this.#slots = this.#slots.slice(this.#head)
-      this.#head = 0
-    }
+  #grow(): void {
+    const slots = Array.from<unknown, Entry | undefined>({ length: 2 * this.#slots.length }, () => undefined)
+    for (let tag = this.#firstTag; tag < this.#nextTag; tag++) slots[tag & (slots.length - 1)] = this.#at(tag)
+    this.#slots = slots
   }
 }
 
@@ -132,12 +141,16 @@ const exchangeInText = /exchange '(.*?)' in vhost/s
 const topicInText = /access to topic '(.*?)' in exchange/s
 const sizeInText = /message size (\d+) .*?max(?:imum)? size (\d+)/s
 
+// How many places of messages that are gone are kept at least, because a new array for each message would cost more.
+const maxGone = 1024
+
 /** All messages of one publisher. */
 export class PublishQueue {
   readonly #options: QueueOptions
   readonly #events: QueueEvents
   readonly #now: () => number
-  #waiting: Array<Entry> = []
+  /** Places before the head are empty. */
+  #waiting: Array<Entry | undefined> = []
   #waitingHead = 0
   /** Settled entries that still stand in `#waiting`. */
   #waitingDead = 0
@@ -146,6 +159,9 @@ export class PublishQueue {
   #inFlight = 0
   #inFlightBytes = 0
   #abandoned = 0
+  /** The ends of the list of all messages whose owners wait, in the order of submission. */
+  #oldest: Entry | undefined
+  #newest: Entry | undefined
   #channel: DriverChannel | undefined
   #session: Session | undefined
   #generation = 0
@@ -174,7 +190,12 @@ export class PublishQueue {
   }
 
   get isIdle(): boolean {
-    return this.#inFlight === this.#abandoned && this.#waitingCount === 0
+    return this.#oldest === undefined
+  }
+
+  /** The message whose owner has waited longest. */
+  get oldest(): Entry | undefined {
+    return this.#oldest
   }
 
   /** Take a message; its outcome comes later, or within this call if it cannot be sent. */
@@ -196,12 +217,15 @@ export class PublishQueue {
       abandoned: false,
       nacks: 0,
       nackedOn: 0,
-      returned: undefined
+      returned: undefined,
+      older: undefined,
+      newer: undefined
     }
     if (this.#over !== undefined) {
       this.#settle(entry, this.#overReason(entry, this.#over))
       return entry
     }
+    this.#enlist(entry)
     this.#waiting.push(entry)
     this.#pump(entry.submittedAt)
     if (entry.state === "Waiting" && this.#waitingCount > this.#options.maxWaiting) {
@@ -210,11 +234,32 @@ export class PublishQueue {
     return entry
   }
 
+  #enlist(entry: Entry): void {
+    entry.older = this.#newest
+    if (this.#newest !== undefined) this.#newest.newer = entry
+    this.#newest = entry
+    if (this.#oldest !== undefined) return
+    this.#oldest = entry
+    this.#events.onBusy()
+  }
+
+  /** Its owner waits no more. */
+  #delist(entry: Entry): void {
+    const { newer, older } = entry
+    if (older === undefined && this.#oldest !== entry) return
+    if (older === undefined) this.#oldest = newer
+    else older.newer = newer
+    if (newer === undefined) this.#newest = older
+    else newer.older = older
+    entry.older = undefined
+    entry.newer = undefined
+  }
+
   #overflow(entry: Entry, waiting: number): void {
     if (this.#options.whenFull === "wait") return
     const victim = this.#options.whenFull === "fail"
       ? entry
-      : this.#waiting.find((one, index) => index >= this.#waitingHead && one.state === "Waiting")!
+      : this.#firstWaiting()!
     this.#withdraw(victim)
     this.#settle(victim, new PublishError.Full({ published: published(victim), waiting }))
   }
@@ -223,6 +268,7 @@ export class PublishQueue {
   abandon(entry: Entry): void {
     if (entry.state === "Settled" || entry.abandoned) return
     entry.abandoned = true
+    this.#delist(entry)
     if (entry.state === "InFlight") {
       this.#abandoned++
       // Confirms that never come would fill the window for good; on a fresh channel it is empty.
@@ -235,15 +281,18 @@ export class PublishQueue {
 
   /** The owner of some messages waits no more. */
   abandonAll(isOwned: (entry: Entry) => boolean): void {
-    const all = [...this.#waiting.slice(this.#waitingHead), ...this.#resting, ...this.#window.open()]
-    for (const entry of all) {
+    let entry = this.#oldest
+    while (entry !== undefined) {
+      const { newer }: Entry = entry
       if (isOwned(entry)) this.abandon(entry)
+      entry = newer
     }
   }
 
-  /** The deadline of a message has come. */
-  expire(entry: Entry, millis: number): void {
-    if (entry.state === "Settled" || entry.abandoned) return
+  /** The deadline of the oldest message has come. */
+  expireOldest(millis: number): void {
+    const entry = this.#oldest
+    if (entry === undefined) return
     const waitingFor = this.waitingFor(entry)
     this.abandon(entry)
     this.#settle(entry, new PublishError.ConfirmTimeout({ published: published(entry), millis, waitingFor }))
@@ -287,7 +336,7 @@ export class PublishQueue {
     }
     if (again.length > 0) {
       for (const entry of again) entry.state = "Waiting"
-      this.#waiting = again.concat(this.#waiting.slice(this.#waitingHead))
+      this.#waiting = [...again, ...this.#waiting.slice(this.#waitingHead)]
       this.#waitingHead = 0
     }
     this.#tellIdle()
@@ -302,19 +351,19 @@ export class PublishQueue {
     let fits: (entry: Entry) => boolean
     let outcome: (entry: Entry, published: PublishError.Published) => PublishErrorReason
     if (reason._tag === "NotFound" && reason.entity === "exchange") {
-      fits = (entry) => entry.encoded.wire.exchange === reason.name
+      fits = (entry) => entry.encoded.exchange === reason.name
       outcome = (_, published) => new PublishError.ExchangeNotFound({ published, exchange: reason.name })
     } else if (reason._tag === "AccessRefused") {
       const exchange = exchangeInText.exec(reason.replyText)?.[1]
       const topic = topicInText.exec(reason.replyText)?.[1]
-      fits = ({ encoded: { wire } }) => wire.exchange === exchange && (topic === undefined || topic === wire.routingKey)
-      outcome = ({ encoded: { wire } }, published) =>
-        new PublishError.AccessRefused({ published, exchange: wire.exchange, replyText: reason.replyText })
+      fits = ({ encoded }) => encoded.exchange === exchange && (topic === undefined || topic === encoded.routingKey)
+      outcome = ({ encoded }, published) =>
+        new PublishError.AccessRefused({ published, exchange: encoded.exchange, replyText: reason.replyText })
     } else if (reason._tag === "ChannelClosed" && sizeInText.test(reason.replyText)) {
       const [, size, limit] = sizeInText.exec(reason.replyText)!
-      fits = ({ encoded: { wire } }) => wire.body.byteLength === Number(size)
-      outcome = ({ encoded: { wire } }, published) =>
-        new PublishError.TooLarge({ published, bytes: wire.body.byteLength, limit: Number(limit) })
+      fits = ({ encoded }) => encoded.body.byteLength === Number(size)
+      outcome = ({ encoded }, published) =>
+        new PublishError.TooLarge({ published, bytes: encoded.body.byteLength, limit: Number(limit) })
     } else {
       return undefined
     }
@@ -326,7 +375,7 @@ export class PublishQueue {
     }
     // What waits for the same thing would close the next channel, and the one after it.
     for (const entry of this.#waiting.slice(this.#waitingHead)) {
-      if (entry.state === "Waiting" && fits(entry)) {
+      if (entry?.state === "Waiting" && fits(entry)) {
         this.#withdraw(entry)
         this.#settle(entry, outcome(entry, published(entry)))
       }
@@ -354,13 +403,11 @@ export class PublishQueue {
     const channel = this.#channel
     const session = this.#session
     if (channel === undefined || session === undefined || this.#recycling) return
-    while (this.#waitingHead < this.#waiting.length && session.blocked === undefined && channel.isWritable()) {
-      const entry = this.#waiting[this.#waitingHead]!
-      if (entry.state !== "Waiting") {
-        this.#waitingHead++
-        this.#waitingDead--
-        continue
-      }
+    for (
+      let entry = this.#firstWaiting();
+      entry !== undefined && session.blocked === undefined && channel.isWritable();
+      entry = this.#firstWaiting()
+    ) {
       if (entry.nackedOn === this.#generation) return this.#recycle()
       const bytes = sizeOf(entry)
       if (
@@ -369,7 +416,7 @@ export class PublishQueue {
       ) break
       const refused = refusedBy(session, entry)
       if (refused !== undefined) {
-        this.#waitingHead++
+        this.#shift()
         this.#settle(entry, refused)
         continue
       }
@@ -382,14 +429,14 @@ export class PublishQueue {
   #write(channel: DriverChannel, entry: Entry, bytes: number, now: number): boolean {
     let tag: number
     try {
-      tag = channel.publishUnsafe(entry.encoded.wire)
+      tag = channel.publishUnsafe(entry.encoded)
     } catch (error) {
-      this.#waitingHead++
+      this.#shift()
       this.#settle(entry, unencodable(entry, error))
       return true
     }
     if (tag < 0) return false
-    this.#waitingHead++
+    this.#shift()
     if (entry.written > 0) this.#events.onRepublished()
     entry.written++
     entry.writtenAt = now
@@ -442,9 +489,9 @@ export class PublishQueue {
   returned(returned: DriverReturn): void {
     this.#events.onReturned()
     const entry = this.#window.find((entry) => {
-      const wire = entry.encoded.wire
-      return entry.returned === undefined && wire.mandatory && wire.properties.messageId === returned.messageId &&
-        wire.exchange === returned.exchange && wire.routingKey === returned.routingKey
+      const { exchange, mandatory, properties, routingKey } = entry.encoded
+      return entry.returned === undefined && mandatory && properties.messageId === returned.messageId &&
+        exchange === returned.exchange && routingKey === returned.routingKey
     })
     if (entry !== undefined) entry.returned = returned
   }
@@ -453,8 +500,8 @@ export class PublishQueue {
   resume(entry: Entry): void {
     if (!this.#resting.delete(entry)) return
     entry.state = "Waiting"
-    this.#waiting = [entry, ...this.#waiting.slice(this.#waitingHead)]
-    this.#waitingHead = 0
+    if (this.#waitingHead > 0) this.#waiting[--this.#waitingHead] = entry
+    else this.#waiting.unshift(entry)
     this.pump()
   }
 
@@ -476,13 +523,14 @@ export class PublishQueue {
   finish(cause: AmqpError | "closed"): void {
     if (this.#over !== undefined && this.#over !== "closed") return
     this.#over = cause
-    const entries = [...this.#window.open(), ...this.#resting, ...this.#waiting.slice(this.#waitingHead)]
+    const entries: Array<Entry> = []
+    for (let entry = this.#oldest; entry !== undefined; entry = entry.newer) entries.push(entry)
     this.#waiting = []
     this.#waitingHead = 0
     this.#waitingDead = 0
     this.#resting.clear()
     for (const entry of entries) {
-      if (entry.state !== "Settled" && !entry.abandoned) this.#settle(entry, this.#overReason(entry, cause))
+      this.#settle(entry, this.#overReason(entry, cause))
       entry.abandoned = true
     }
     this.#abandoned = this.#inFlight
@@ -507,17 +555,35 @@ export class PublishQueue {
     this.#compact()
   }
 
+  /** The first that waits; the places before it, of those that were settled, are given up. */
+  #firstWaiting(): Entry | undefined {
+    while (this.#waitingHead < this.#waiting.length) {
+      const entry = this.#waiting[this.#waitingHead]!
+      if (entry.state === "Waiting") return entry
+      this.#shift()
+      this.#waitingDead--
+    }
+    return undefined
+  }
+
+  /** The first place is given up, and must not keep its message alive. */
+  #shift(): void {
+    this.#waiting[this.#waitingHead++] = undefined
+  }
+
   #compact(): void {
     const gone = this.#waitingHead + this.#waitingDead
-    if (gone === this.#waiting.length) this.#waiting = []
-    else if (gone > 1024 && gone * 2 > this.#waiting.length) {
-      this.#waiting = this.#waiting.slice(this.#waitingHead).filter((entry) => entry.state === "Waiting")
-    } else return
+    const worthwhile = gone === this.#waiting.length
+      ? gone >= maxGone || this.#waitingDead > 0
+      : gone >= maxGone && gone * 2 > this.#waiting.length
+    if (!worthwhile) return
+    this.#waiting = this.#waiting.filter((entry) => entry?.state === "Waiting")
     this.#waitingHead = 0
     this.#waitingDead = 0
   }
 
   #settle(entry: Entry, outcome: Outcome): void {
+    this.#delist(entry)
     // What was abandoned in flight keeps its place until the broker has answered for its tag.
     if (!entry.abandoned) entry.state = "Settled"
     if (outcome !== undefined) this.#events.onFailed()
@@ -532,7 +598,7 @@ export class PublishQueue {
 // What a message occupies beside its body and headers, in bytes.
 const overhead = 256
 
-const sizeOf = (entry: Entry): number => entry.encoded.wire.body.byteLength + entry.encoded.headerBytes + overhead
+const sizeOf = (entry: Entry): number => entry.encoded.body.byteLength + entry.encoded.headerBytes + overhead
 
 const published = (entry: Entry): PublishError.Published => entry.written > 0 ? "unknown" : "no"
 
@@ -553,8 +619,7 @@ const lost = (cause: AmqpError): PublishErrorReason =>
 
 /** What only the session can tell to be wrong with a message; the broker would close the channel or the connection. */
 const refusedBy = (session: Session, entry: Entry): PublishErrorReason | undefined => {
-  const { headerBytes, wire } = entry.encoded
-  const userId = wire.properties.userId
+  const { headerBytes, properties: { userId } } = entry.encoded
   if (userId !== undefined && userId !== session.username) {
     return new PublishError.InvalidMessage({
       published: published(entry),

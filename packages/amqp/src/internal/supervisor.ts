@@ -22,6 +22,7 @@ import type { AmqpDriver, DriverConnection, DriverTls } from "../AmqpDriver.ts"
 import type { Address } from "../AmqpError.ts"
 import { AmqpError, ConnectionClosed, ConnectTimeout, ReconnectAbandoned } from "../AmqpError.ts"
 import * as AfterCallback from "./afterCallback.ts"
+import * as Elapsed from "./elapsed.ts"
 import * as ScheduleDelays from "./scheduleDelays.ts"
 import type { SessionDeadlines } from "./session.ts"
 import { Session } from "./session.ts"
@@ -149,7 +150,7 @@ export const make = Effect.fnUntraced(function*(
       if (!session.isAlive || !registrations.includes(registration)) return
       const error = Exit.findErrorOption(exit)
       const healing = Duration.toMillis(session.heartbeat) * healingHeartbeats
-      const waited = clock.currentTimeMillisUnsafe() - since
+      const waited = Elapsed.millis(clock) - since
       if (error._tag === "Some" && error.value.isRetryable && waited < healing) {
         yield* Effect.logWarning("AMQP setup refused for now, trying again", { reason: error.value.message })
         yield* Effect.forkIn(
@@ -261,7 +262,7 @@ export const make = Effect.fnUntraced(function*(
     session.blocked = dialled.early.blocked
     dialled.bind(session)
 
-    const begun = clock.currentTimeMillisUnsafe()
+    const begun = Elapsed.millis(clock)
     // Components come and go while setups run, so the list is asked again each time.
     const done = new Set<Registration>()
     for (;;) {
@@ -272,7 +273,7 @@ export const make = Effect.fnUntraced(function*(
     }
     if (!session.isAlive) return { cause: session.ended!, uptime: 0 }
 
-    const announcedAt = clock.currentTimeMillisUnsafe()
+    const announcedAt = Elapsed.millis(clock)
     const connected: State = {
       _tag: "Connected",
       role,
@@ -303,7 +304,7 @@ export const make = Effect.fnUntraced(function*(
           : Effect.andThen(setState({ ...connected, role }), Effect.logInfo("AMQP connection unblocked"))
       )
     )
-    return { cause: session.ended!, uptime: clock.currentTimeMillisUnsafe() - announcedAt }
+    return { cause: session.ended!, uptime: Elapsed.millis(clock) - announcedAt }
   })
 
   /** Attempts under one budget until one succeeds. */
@@ -428,7 +429,7 @@ export const make = Effect.fnUntraced(function*(
         if (phase._tag !== "Live") return Effect.void
         const session = phase.session
         return Effect.asVoid(
-          Effect.forkIn(runSetup(registration, session, clock.currentTimeMillisUnsafe()), session.scope, {
+          Effect.forkIn(runSetup(registration, session, Elapsed.millis(clock)), session.scope, {
             startImmediately: true
           })
         )

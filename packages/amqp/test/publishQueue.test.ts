@@ -1,0 +1,153 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Arbitrary, Effect } from "effect"
+import type { DriverChannel } from "../src/AmqpDriver.ts"
+import { AmqpError, ConnectionLost } from "../src/AmqpError.ts"
+import type { Encoded } from "../src/internal/encodeMessage.ts"
+import type { Entry } from "../src/internal/publishQueue.ts"
+import { PublishQueue } from "../src/internal/publishQueue.ts"
+import type { Session } from "../src/internal/session.ts"
+import { between } from "./support/Between.ts"
+
+const nothing = () => {}
+
+const lost = new AmqpError({
+  operation: "connection",
+  reason: new ConnectionLost({ replyCode: undefined, replyText: "cut" })
+})
+
+/** A queue, what it wrote to its present channel, and what it told of each message. */
+const make = (maxInFlight: number) => {
+  const written: Array<string> = []
+  const settled: Array<string> = []
+  const told = { isBusy: false }
+  const queue = new PublishQueue(
+    { maxInFlight, maxInFlightBytes: Infinity, maxWaiting: 10, whenFull: "wait", unconfirmed: "republish" },
+    {
+      onConfirmed: nothing,
+      onLatency: nothing,
+      onFailed: nothing,
+      onReturned: nothing,
+      onNacked: nothing,
+      onRepublished: nothing,
+      onResting: nothing,
+      onRecycle: nothing,
+      onDrained: nothing,
+      onBusy() {
+        told.isBusy = true
+      },
+      onIdle() {
+        told.isBusy = false
+      }
+    },
+    () => 0
+  )
+  const channel = {
+    isWritable: () => true,
+    publishUnsafe: ({ properties }: Encoded) => written.push(properties.messageId!)
+  } as unknown as DriverChannel
+  return {
+    queue,
+    written,
+    settled,
+    told,
+    attach() {
+      written.length = 0
+      queue.attach(channel, { blocked: undefined } as Session)
+    },
+    submit(messageId: string): Entry {
+      const encoded = {
+        exchange: "orders",
+        routingKey: "paid",
+        mandatory: true,
+        properties: { messageId } as Encoded["properties"],
+        body: new Uint8Array(0),
+        headerBytes: 0
+      }
+      return queue.submit(encoded, () => settled.push(messageId), 0, { routingKey: "paid", body: "" })
+    }
+  }
+}
+
+const idOf = (entry: Entry | undefined): string | undefined => entry?.encoded.properties.messageId
+
+describe("the queue of a publisher", () => {
+  it.effect.prop(
+    "settles the message of each tag that is confirmed, knows who waits longest, and republishes what was lost in order",
+    { script: Arbitrary.array(between(0, 999_999), { minLength: 1, maxLength: 60 }), maxInFlight: between(1, 300) },
+    ({ maxInFlight, script }) =>
+      Effect.sync(() => {
+        const { attach, queue, settled, submit, told, written } = make(maxInFlight)
+        attach()
+        /** Those whose owners wait, in the order of submission. */
+        const open = new Map<string, Entry>()
+        /** What the broker has not answered for on the present channel, by tag. */
+        let unanswered = new Map<number, string>()
+        let seen = 0
+        const confirmed: Array<string> = []
+        const look = () => {
+          for (; seen < written.length; seen++) unanswered.set(seen + 1, written[seen]!)
+          assert.isAtMost(unanswered.size, maxInFlight)
+          assert.strictEqual(idOf(queue.oldest), open.keys().next().value, "the message that waits longest")
+          assert.strictEqual(queue.isIdle, open.size === 0)
+          assert.strictEqual(told.isBusy, open.size > 0, "what its owner was told")
+          assert.strictEqual(queue.counts().inFlight, unanswered.size)
+          assert.deepStrictEqual(settled, confirmed)
+        }
+        let sequence = 0
+        for (const draw of script) {
+          const pick = Math.floor(draw / 10)
+          switch (draw % 10) {
+            case 0:
+            case 1:
+            case 2:
+            case 3: {
+              for (let count = 0; count <= pick % 150; count++) {
+                const id = `m${sequence++}`
+                open.set(id, submit(id))
+                look()
+              }
+              break
+            }
+            case 4:
+            case 5:
+            case 6: {
+              const tag = [...unanswered.keys()][pick % Math.max(1, unanswered.size)] ?? 1
+              const id = unanswered.get(tag)
+              unanswered.delete(tag)
+              if (id !== undefined && open.delete(id)) confirmed.push(id)
+              queue.confirm(tag, false, true)
+              break
+            }
+            case 7: {
+              const upTo = pick % (written.length + 1)
+              for (const [tag, id] of unanswered) {
+                if (tag > upTo) continue
+                unanswered.delete(tag)
+                if (open.delete(id)) confirmed.push(id)
+              }
+              queue.confirm(upTo, true, true)
+              break
+            }
+            case 8: {
+              const [id, entry] = [...open][pick % Math.max(1, open.size)] ?? []
+              if (entry === undefined) break
+              open.delete(id!)
+              queue.abandon(entry)
+              break
+            }
+            case 9: {
+              const again = [...unanswered.values()].filter((id) => open.has(id))
+              const waiting = [...open.keys()].filter((id) => !again.includes(id))
+              unanswered = new Map()
+              seen = 0
+              queue.detach(lost)
+              attach()
+              assert.deepStrictEqual(written, [...again, ...waiting].slice(0, maxInFlight))
+              break
+            }
+          }
+          look()
+        }
+      })
+  )
+})
