@@ -22,6 +22,7 @@ import * as Layer from "effect/Layer"
 import * as Pull from "effect/Pull"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
+import * as Semaphore from "effect/Semaphore"
 import * as Sink from "effect/Sink"
 import { AmqpConnection } from "./AmqpConnection.ts"
 import type { AmqpError } from "./AmqpError.ts"
@@ -111,7 +112,10 @@ export interface Options {
   readonly maxInFlight?: number | undefined
   /** Bytes of those, 16 MiB by default; a larger message goes alone. */
   readonly maxInFlightBytes?: number | undefined
-  /** Messages that may wait for a place when `whenFull` is not `wait`; 10,000 by default. */
+  /**
+   * Messages that may wait for a place when `whenFull` is not `wait`; 10,000 by default. Of a batch or a stream one waits
+   * at a time, so that it has its turn and its deadline.
+   */
   readonly maxWaiting?: number | undefined
   /**
    * What happens to a message that finds `maxWaiting` others waiting: `wait` (the default) waits within its deadline,
@@ -139,7 +143,7 @@ export interface Options {
   readonly drainTimeout?: Duration.Input | undefined
 }
 
-// How long a channel that is to be replaced waits for what is in flight on it.
+// How long a channel that is to be replaced waits for what is in flight on it, where that would be published again.
 const recycleMillis = 1000
 
 /**
@@ -159,6 +163,8 @@ export const make = Effect.fnUntraced(function*(
     maxWaiting: yield* count("maxWaiting", options.maxWaiting ?? 10_000)
   }
   const confirmMillis = Duration.toMillis(confirmTimeout)
+  // What would fail with the channel has its own deadline to wait for.
+  const recycleWait = options.unconfirmed === "fail" ? confirmMillis : recycleMillis
   const retryNacked = options.retryNacked ??
     Schedule.upTo(Schedule.exponential("100 millis"), { times: 3 })
 
@@ -203,12 +209,10 @@ export const make = Effect.fnUntraced(function*(
   }, {
     onConfirmed() {
       metrics.confirmed++
-      report()
     },
     onLatency: (millis) => metrics.latency(millis),
     onFailed() {
       metrics.failed++
-      report()
     },
     onReturned() {
       metrics.returned++
@@ -230,9 +234,12 @@ export const make = Effect.fnUntraced(function*(
       const present = drained
       afterCallback(() => Deferred.doneUnsafe(present, Effect.void))
     },
+    onChanged: report,
     onBusy: () => deadlines.begin(),
     onIdle() {
       afterCallback(() => {
+        // Somebody who was woken before may have submitted a message meanwhile.
+        if (!queue.isIdle) return
         idle.openUnsafe()
         deadlines.rest()
       })
@@ -240,7 +247,7 @@ export const make = Effect.fnUntraced(function*(
   }, now)
   const deadlines = new Deadlines({
     oldest: () => queue.oldest,
-    expireOldest: () => queue.expireOldest(confirmMillis),
+    expireDue: () => queue.expire(confirmMillis),
     millis: confirmMillis,
     now
   })
@@ -263,12 +270,12 @@ export const make = Effect.fnUntraced(function*(
       const stop = session.onUnblocked(() => queue.pump())
       yield* Effect.addFinalizer(() => Effect.sync(stop))
       yield* Deferred.await(recycle).pipe(
-        Effect.andThen(Effect.timeoutOption(Deferred.await(drained), recycleMillis)),
+        Effect.andThen(Effect.timeoutOption(Deferred.await(drained), recycleWait)),
         Effect.andThen(session.bounded("closeChannel", channel.close)),
         Effect.ignore,
         Effect.forkScoped
       )
-      queue.attach(channel, session)
+      if (channel.isOpen()) queue.attach(channel, session)
     }),
     onFailed: (error) => queue.finish(error)
   })
@@ -345,7 +352,7 @@ export const make = Effect.fnUntraced(function*(
         ProducerSpan.begin(message),
         (span) =>
           Effect.onExit(publishOne(ProducerSpan.inject(message, span)), (exit) =>
-            Effect.sync(() => span.end(clock.currentTimeNanosUnsafe(), exit)))
+            Effect.sync(() => ProducerSpan.end(span, clock, exit)))
       )
 
   /** Use a pipeline; whatever ends the use, nobody waits for its messages afterwards. */
@@ -379,8 +386,8 @@ export const make = Effect.fnUntraced(function*(
       }
       if (options.tracing === true) {
         const span = yield* ProducerSpan.begin(message)
-        const traced = ProducerSpan.inject(message, span)
-        pipeline.push(traced, prepare(traced), (error) => ProducerSpan.end(span, clock, error))
+        const encoded = prepare(ProducerSpan.inject(message, span))
+        pipeline.push(message, encoded, (exit) => ProducerSpan.end(span, clock, exit))
       } else {
         pipeline.push(message, prepare(message))
       }
@@ -392,7 +399,13 @@ export const make = Effect.fnUntraced(function*(
     withPipeline(
       batch?.inFlight,
       (pipeline) =>
-        Effect.andThen(feed(pipeline, messages, Effect.void), pipeline.settled).pipe(
+        Effect.acquireUseRelease(
+          Effect.sync(() => messages[Symbol.iterator]()),
+          (iterator) => feed(pipeline, { [Symbol.iterator]: () => iterator }, Effect.void),
+          // A generator that is not read to its end has something to clean up.
+          (iterator) => Effect.sync(() => void iterator.return?.())
+        ).pipe(
+          Effect.andThen(pipeline.settled),
           Effect.flatMap(() => {
             const [first, ...rest] = pipeline.failures.sort((one, other) => one.index - other.index)
             return first === undefined
@@ -408,16 +421,22 @@ export const make = Effect.fnUntraced(function*(
     Sink.fromTransform((upstream) =>
       withPipeline(stream.inFlight, (pipeline) => {
         const onFailure = stream.onFailure ?? ((failure: PublishErrors.BatchFailure) => Effect.fail(failure.error as E))
-        const onFailures = Effect.suspend(() => {
+        const onFailures = Semaphore.makeUnsafe(1).withPermit(Effect.suspend(() => {
           const failures = pipeline.failures
           pipeline.failures = []
           return Effect.forEach(failures, onFailure, { discard: true })
+        }))
+        const next = Pull.catchDone(upstream, () => Effect.succeed(undefined))
+        const feedAll = Effect.gen(function*() {
+          for (let messages = yield* next; messages !== undefined; messages = yield* next) {
+            yield* feed(pipeline, messages, onFailures)
+          }
+          yield* pipeline.settled
+          yield* onFailures
+          return [pipeline.confirmed] as const
         })
-        return Effect.flatMap(upstream, (messages) => feed(pipeline, messages, onFailures)).pipe(
-          Effect.forever({ disableYield: true }),
-          Pull.catchDone(() => Effect.andThen(pipeline.settled, onFailures)),
-          Effect.map(() => [pipeline.confirmed] as const)
-        )
+        // Upstream may have nothing for long, and a failure is not to wait for its next message.
+        return Effect.raceFirst(feedAll, Effect.forever(Effect.andThen(pipeline.failed, onFailures)))
       })
     )
 

@@ -53,13 +53,14 @@ export class Nacked extends Data.TaggedClass("Nacked")<{
 }
 
 /** What a publish was waiting for when its deadline came. */
-export type WaitingFor = "connection" | "unblocked" | "window" | "confirm"
+export type WaitingFor = "connection" | "unblocked" | "window" | "confirm" | "retry"
 
 const waitingText: Record<WaitingFor, string> = {
   connection: "there was no connection",
   unblocked: "the broker has a resource alarm and blocks publishers",
   window: "all places in flight were taken by messages that the broker has not confirmed",
-  confirm: "it was written, and the broker has not confirmed it"
+  confirm: "it was written, and the broker has not confirmed it",
+  retry: "the broker had refused it, and it was to be sent again"
 }
 
 /** The deadline came before the confirm; a late confirm is absorbed. */

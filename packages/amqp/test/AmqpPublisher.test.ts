@@ -1,14 +1,17 @@
 import { assert, describe, it } from "@effect/vitest"
+import type { Cause } from "effect"
 import {
   Arbitrary,
   Clock,
   Config,
   ConfigProvider,
+  Context,
   Effect,
   Exit,
   Fiber,
   Layer,
   Metric,
+  Queue,
   Result,
   Schedule,
   Scope,
@@ -285,6 +288,28 @@ describe("AmqpPublisher", () => {
         assert.deepInclude(yield* reason(publish(paid("x"))), { _tag: "Nacked", times: 1 })
       }).pipe(Effect.provide(Virtual.layer({ publisher: { retryNacked: Schedule.recurs(0) } }))))
 
+    it.effect("at its deadline a refused message says that it was to be sent again", () =>
+      Effect.gen(function*() {
+        const broker = yield* AmqpMemory.AmqpMemory
+        yield* broker.nackConfirms(1)
+        const publishing = yield* begin(reason(publish(paid("x"))))
+        yield* TestClock.adjust("5 seconds")
+        assert.deepInclude(yield* Fiber.join(publishing), { _tag: "ConfirmTimeout", waitingFor: "retry" })
+      }).pipe(Effect.provide(Virtual.layer({ publisher: { retryNacked: Schedule.spaced("1 minute") } }))))
+
+    it.effect("with unconfirmed: \"fail\" a refused message costs no neighbour its confirm", () =>
+      Effect.gen(function*() {
+        const broker = yield* AmqpMemory.AmqpMemory
+        yield* broker.nackConfirms(1)
+        const refused = yield* begin(publish(paid(1)))
+        yield* broker.delayConfirms("2 seconds")
+        const neighbour = yield* begin(publish(paid(2)))
+        yield* TestClock.adjust("4 seconds")
+        yield* Fiber.join(neighbour)
+        yield* TestClock.adjust("1 second")
+        yield* Fiber.join(refused)
+      }).pipe(Effect.provide(Virtual.layer({ publisher: { unconfirmed: "fail" } }))))
+
     it.effect("a missing exchange fails the messages that named it, and no other", () =>
       Effect.gen(function*() {
         const publishing = yield* begin(Effect.forEach(
@@ -413,6 +438,52 @@ describe("AmqpPublisher", () => {
         assert.deepStrictEqual(results.map(Result.isSuccess), [true, false, true, true])
       }).pipe(Effect.provide(Virtual.layer({ publisher: { maxInFlight: 1, maxWaiting: 2, whenFull: "dropOldest" } }))))
 
+    it.effect("a small message goes when the large one before it is interrupted, which did not fit", () =>
+      Effect.gen(function*() {
+        const broker = yield* AmqpMemory.AmqpMemory
+        yield* broker.withholdConfirms
+        const first = yield* begin(publish(paid("first")))
+        const large = yield* begin(publish(paid("x".repeat(2000))))
+        const small = yield* begin(publish(paid("small")))
+        assert.strictEqual((yield* broker.published).length, 1)
+        yield* Fiber.interrupt(large)
+        yield* Virtual.settle
+        assert.strictEqual((yield* broker.published).length, 2)
+        yield* broker.releaseConfirms
+        yield* Fiber.joinAll([first, small])
+      }).pipe(Effect.provide(Virtual.layer({ publisher: { maxInFlightBytes: 1000 } }))))
+
+    it.effect("confirms that never come do not take the byte window for good: it moves to a fresh channel", () =>
+      Effect.gen(function*() {
+        const broker = yield* AmqpMemory.AmqpMemory
+        yield* broker.loseConfirms(1)
+        const lost = yield* begin(reason(publish(paid("x".repeat(2000)))))
+        yield* TestClock.adjust("5 seconds")
+        assert.strictEqual((yield* Fiber.join(lost))._tag, "ConfirmTimeout")
+        const next = yield* begin(publish(paid("y".repeat(2000))))
+        yield* TestClock.adjust("1 second")
+        yield* Fiber.join(next)
+      }).pipe(Effect.provide(Virtual.layer({ publisher: { maxInFlightBytes: 1000 } }))))
+
+    it.effect("nor does what was lost during an alarm, when it is over", () =>
+      Effect.gen(function*() {
+        const broker = yield* AmqpMemory.AmqpMemory
+        yield* broker.loseConfirms(3)
+        yield* broker.block()
+        const lost = yield* begin(
+          Effect.forEach([1, 2, 3], (body) => reason(publish(paid(body))), { concurrency: "unbounded" })
+        )
+        yield* TestClock.adjust("5 seconds")
+        for (const lostOne of yield* Fiber.join(lost)) {
+          assert.deepInclude(lostOne, { _tag: "ConfirmTimeout", waitingFor: "unblocked" })
+        }
+        yield* broker.unblock
+        yield* Virtual.settle
+        const next = yield* begin(publish(paid(4)))
+        yield* TestClock.adjust("1 second")
+        yield* Fiber.join(next)
+      }).pipe(Effect.provide(Virtual.layer({ publisher: { maxInFlight: 3 } }))))
+
     it.effect("a blocked broker makes publishes wait within their deadline, and the rest goes when it is over", () =>
       Effect.gen(function*() {
         const broker = yield* AmqpMemory.AmqpMemory
@@ -477,6 +548,42 @@ describe("AmqpPublisher", () => {
         yield* Fiber.join(closing)
         yield* Fiber.join(publishing)
         assert.deepStrictEqual(yield* broker.leftovers, [])
+      }).pipe(Effect.provide(AmqpMemory.layer)))
+
+    it.effect("waits for a message that was submitted when the one before it was confirmed", () =>
+      Effect.gen(function*() {
+        const broker = yield* AmqpMemory.AmqpMemory
+        const scope = yield* Scope.make()
+        const context = yield* Layer.buildWithScope(Virtual.application(), scope)
+        yield* broker.delayConfirms("100 millis")
+        const second = yield* begin(
+          Effect.gen(function*() {
+            yield* publish(paid("first"))
+            const second = yield* Effect.forkDetach(publish(paid("second")), { startImmediately: true })
+            yield* Scope.close(scope, Exit.void)
+            return yield* Fiber.await(second)
+          }).pipe(Effect.provide(context))
+        )
+        yield* TestClock.adjust("1 second")
+        assert.deepStrictEqual(yield* Fiber.join(second), Exit.void)
+      }).pipe(Effect.provide(AmqpMemory.layer)))
+
+    it.effect("does not wait for a message that was refused before it could be written", () =>
+      Effect.gen(function*() {
+        const broker = yield* AmqpMemory.AmqpMemory
+        const scope = yield* Scope.make()
+        const context = yield* Layer.buildWithScope(Virtual.application(), scope)
+        yield* TestClock.adjust("10 seconds")
+        yield* broker.refuseConnects(1)
+        yield* broker.cutConnections
+        yield* Virtual.settle
+        const publisher = Context.get(context, AmqpPublisher.AmqpPublisher)
+        const refused = yield* begin(Effect.flip(publisher.publish(paid("x", { userId: "somebody" }))))
+        const closing = yield* begin(Scope.close(scope, Exit.void))
+        yield* TestClock.adjust("2 seconds")
+        yield* Virtual.settle
+        assert.strictEqual((yield* Fiber.join(refused)).reason._tag, "InvalidMessage")
+        assert.isDefined(closing.pollUnsafe(), "the scope, which had nothing more to wait for, is closed")
       }).pipe(Effect.provide(AmqpMemory.layer)))
 
     it.effect("gives up at the drain deadline, and says so to every message that is left", () =>
@@ -568,6 +675,77 @@ describe("AmqpPublisher", () => {
         assert.deepInclude(error.failures[0].error.reason, { _tag: "ConfirmTimeout", published: "unknown" })
       }).pipe(Effect.provide(Virtual.layer())))
 
+    it.effect("interrupted, lets a generator of messages clean up", () =>
+      Effect.gen(function*() {
+        const broker = yield* AmqpMemory.AmqpMemory
+        const publisher = yield* AmqpPublisher.AmqpPublisher
+        let isClosed = false
+        const messages = function*() {
+          try {
+            for (let body = 0;; body++) yield paid(body)
+          } finally {
+            isClosed = true
+          }
+        }
+        yield* broker.withholdConfirms
+        const running = yield* begin(publisher.publishAll(messages(), { inFlight: 2 }))
+        yield* Fiber.interrupt(running)
+        assert.isTrue(isClosed)
+        yield* broker.releaseConfirms
+        yield* Virtual.settle
+      }).pipe(Effect.provide(Virtual.layer())))
+
+    it.effect("ends by its deadlines behind a message of somebody else that cannot be written", () =>
+      Effect.gen(function*() {
+        const broker = yield* AmqpMemory.AmqpMemory
+        const publisher = yield* AmqpPublisher.AmqpPublisher
+        yield* TestClock.adjust("10 seconds")
+        yield* broker.refuseConnects(1000)
+        yield* broker.cutConnections
+        yield* Virtual.settle
+        yield* begin(reason(publish(paid("other"))))
+        const batch = yield* begin(Effect.flip(publisher.publishAll([paid(1), paid(2)])))
+        for (let second = 0; second < 11; second++) yield* TestClock.adjust("1 second")
+        yield* Virtual.settle
+        const { failures } = yield* Fiber.join(batch)
+        assert.deepStrictEqual(failures.map(({ error }) => error.reason._tag), ["ConfirmTimeout", "ConfirmTimeout"])
+      }).pipe(Effect.provide(Virtual.layer())))
+
+    it.effect("ends with the publisher behind a message of somebody else that cannot be written", () =>
+      Effect.gen(function*() {
+        const broker = yield* AmqpMemory.AmqpMemory
+        const scope = yield* Scope.make()
+        const context = yield* Layer.buildWithScope(Virtual.application(), scope)
+        const publisher = Context.get(context, AmqpPublisher.AmqpPublisher)
+        yield* TestClock.adjust("10 seconds")
+        yield* broker.refuseConnects(1000)
+        yield* broker.cutConnections
+        yield* Virtual.settle
+        yield* begin(Effect.flip(publisher.publish(paid("other"))))
+        const batch = yield* begin(Effect.flip(publisher.publishAll([paid(1), paid(2)])))
+        yield* begin(Scope.close(scope, Exit.void))
+        yield* TestClock.adjust("5 seconds")
+        yield* Virtual.settle
+        assert.strictEqual((yield* Fiber.join(batch)).failures.length, 2)
+      }).pipe(Effect.provide(AmqpMemory.layer)))
+
+    it.effect("has its turn beside streams that never end", () =>
+      Effect.gen(function*() {
+        const broker = yield* AmqpMemory.AmqpMemory
+        const publisher = yield* AmqpPublisher.AmqpPublisher
+        yield* broker.delayConfirms("10 millis")
+        const endless = Stream.map(Stream.forever(Stream.make("x")), (body) => paid(body))
+        const streams = [
+          yield* begin(Stream.run(endless, publisher.sink({ inFlight: 100 }))),
+          yield* begin(Stream.run(endless, publisher.sink()))
+        ]
+        const batch = yield* begin(publisher.publishAll(Array.from({ length: 20 }, (_, body) => paid(body))))
+        for (let turn = 0; turn < 50; turn++) yield* TestClock.adjust("10 millis")
+        assert.deepStrictEqual(batch.pollUnsafe(), Exit.void)
+        yield* Fiber.interruptAll(streams)
+        yield* TestClock.adjust("10 millis")
+      }).pipe(Effect.provide(Virtual.layer({ publisher: { maxInFlight: 8 } }))))
+
     it.effect("interrupted, sends nothing more and leaves nothing", () =>
       Effect.gen(function*() {
         const broker = yield* AmqpMemory.AmqpMemory
@@ -635,6 +813,31 @@ describe("AmqpPublisher", () => {
         )
         assert.strictEqual(confirmed, 8)
         assert.deepStrictEqual(failures.sort(), [0, 5])
+      }).pipe(Effect.provide(Virtual.layer())))
+
+    it.effect("ends with the failure of a message although the stream has nothing more for now", () =>
+      Effect.gen(function*() {
+        const publisher = yield* AmqpPublisher.AmqpPublisher
+        const quiet = Stream.concat(Stream.make(paid("x", { routingKey: "nobody" })), Stream.never)
+        const error = yield* begin(Effect.flip(Stream.run(quiet, publisher.sink())))
+        yield* Virtual.settle
+        assert.isDefined(error.pollUnsafe())
+        assert.strictEqual((yield* Fiber.join(error)).reason._tag, "Unroutable")
+      }).pipe(Effect.provide(Virtual.layer())))
+
+    it.effect("does not take the end of a queue that onFailure reads for the end of the stream", () =>
+      Effect.gen(function*() {
+        const publisher = yield* AmqpPublisher.AmqpPublisher
+        const ended = yield* Queue.unbounded<void, Cause.Done>()
+        yield* Queue.end(ended)
+        const messages = Stream.map(
+          Stream.range(1, 100),
+          (body) => paid(body, { routingKey: body === 1 ? "nobody" : "paid" })
+        )
+        const sink = publisher.sink({ inFlight: 5, onFailure: () => Queue.take(ended) })
+        const running = yield* begin(Effect.exit(Stream.run(messages, sink)))
+        yield* Virtual.settle
+        assert.isTrue(Exit.isFailure(yield* Fiber.join(running)))
       }).pipe(Effect.provide(Virtual.layer())))
 
     it.effect("an outage delays a stream and loses none of it", () =>
@@ -753,6 +956,89 @@ describe("AmqpPublisher", () => {
           const delivery = yield* Effect.fromOption(yield* channel.get(Virtual.invoices))
           assert.strictEqual(delivery.headers["traceparent"], `00-${span.traceId}-${span.spanId}-01`)
         }
+      }).pipe(Effect.provide(Virtual.layer({ publisher: { tracing: true } }))))
+
+    it.effect("the gauges follow what waits and what is in flight, without an outcome too", () =>
+      Effect.gen(function*() {
+        const broker = yield* AmqpMemory.AmqpMemory
+        const gauges = Effect.map(
+          Metric.snapshot,
+          (metrics) =>
+            ["amqp_publisher_waiting", "amqp_publisher_in_flight"].map((id) => {
+              const state = metrics.find((metric) => metric.id === id)?.state
+              return state !== undefined && "value" in state ? state.value : undefined
+            })
+        )
+        yield* broker.withholdConfirms
+        const late = yield* begin(reason(publish(paid(1))))
+        yield* TestClock.adjust("5 seconds")
+        yield* Fiber.join(late)
+        assert.deepStrictEqual(yield* gauges, [0, 1])
+        yield* broker.releaseConfirms
+        yield* Virtual.settle
+        assert.deepStrictEqual(yield* gauges, [0, 0])
+        yield* TestClock.adjust("10 seconds")
+        yield* broker.refuseConnects(1000)
+        yield* broker.cutConnections
+        yield* Virtual.settle
+        const waiting = yield* begin(reason(publish(paid(2))))
+        yield* Virtual.settle
+        assert.deepStrictEqual(yield* gauges, [1, 0])
+        yield* TestClock.adjust("5 seconds")
+        yield* Fiber.join(waiting)
+      }).pipe(
+        Effect.provide(Virtual.layer()),
+        Effect.provideService(Metric.MetricRegistry, new Map())
+      ))
+
+    /** A tracer whose spans can be looked at, and may refuse to end. */
+    const recording = (onEnd: () => void = () => {}) => {
+      const spans: Array<Tracer.NativeSpan> = []
+      const tracer = Tracer.make({
+        span(options) {
+          const span = new Tracer.NativeSpan(options)
+          const end = span.end.bind(span)
+          span.end = (time, exit) => {
+            onEnd()
+            end(time, exit)
+          }
+          spans.push(span)
+          return span
+        }
+      })
+      return { spans, tracer }
+    }
+
+    it.effect("a tracer that throws costs no message its outcome", () =>
+      Effect.gen(function*() {
+        const publisher = yield* AmqpPublisher.AmqpPublisher
+        const { tracer } = recording(() => {
+          throw new Error("the exporter is broken")
+        })
+        const traced = yield* begin(Effect.withTracer(publisher.publishAll([paid(1), paid(2)]), tracer))
+        const single = yield* begin(Effect.withTracer(publisher.publish(paid(3)), tracer))
+        yield* Virtual.settle
+        yield* Fiber.join(traced)
+        yield* Fiber.join(single)
+      }).pipe(Effect.provide(Virtual.layer({ publisher: { tracing: true } }))))
+
+    it.effect("the spans of an interrupted batch end", () =>
+      Effect.gen(function*() {
+        const broker = yield* AmqpMemory.AmqpMemory
+        const publisher = yield* AmqpPublisher.AmqpPublisher
+        const { spans, tracer } = recording()
+        yield* broker.withholdConfirms
+        const batch = yield* begin(Effect.withTracer(publisher.publishAll([paid(1), paid(2)]), tracer))
+        yield* Fiber.interrupt(batch)
+        assert.deepStrictEqual(spans.map(({ status }) => status._tag), ["Ended", "Ended"])
+      }).pipe(Effect.provide(Virtual.layer({ publisher: { tracing: true } }))))
+
+    it.effect("a message that failed is given back as it was, without the trace of its publish", () =>
+      Effect.gen(function*() {
+        const publisher = yield* AmqpPublisher.AmqpPublisher
+        const message = paid(1, { routingKey: "nobody" })
+        const { failures } = yield* Effect.flip(publisher.publishAll([message]))
+        assert.strictEqual(failures[0].message, message)
       }).pipe(Effect.provide(Virtual.layer({ publisher: { tracing: true } }))))
   })
 

@@ -13,7 +13,11 @@ describe("the deadlines of messages", () => {
       const expired: Array<{ readonly of: number; readonly at: number }> = []
       const deadlines = new Deadlines({
         oldest: () => open[0],
-        expireOldest: () => expired.push({ of: open.shift()!.submittedAt, at: now() }),
+        expireDue() {
+          while (open.length > 0 && open[0]!.submittedAt + 1000 <= now()) {
+            expired.push({ of: open.shift()!.submittedAt, at: now() })
+          }
+        },
         millis: 1000,
         now
       })

@@ -32,6 +32,7 @@ const make = (maxInFlight: number) => {
       onResting: nothing,
       onRecycle: nothing,
       onDrained: nothing,
+      onChanged: nothing,
       onBusy() {
         told.isBusy = true
       },
@@ -71,6 +72,24 @@ const make = (maxInFlight: number) => {
 const idOf = (entry: Entry | undefined): string | undefined => entry?.encoded.properties.messageId
 
 describe("the queue of a publisher", () => {
+  it("a confirm that comes very late finds its message, and one that comes with many others too", () => {
+    const { attach, queue, settled, submit } = make(1000)
+    attach()
+    const [first, second] = [submit("first"), submit("second")]
+    queue.abandon(first)
+    queue.abandon(second)
+    for (let tag = 3; tag <= 1000; tag++) {
+      submit(`m${tag}`)
+      queue.confirm(tag, false, true)
+    }
+    assert.strictEqual(settled.length, 998)
+    assert.strictEqual(queue.counts().inFlight, 2)
+    queue.confirm(2, false, true)
+    assert.strictEqual(queue.counts().inFlight, 1)
+    queue.confirm(1000, true, true)
+    assert.strictEqual(queue.counts().inFlight, 0)
+  })
+
   it.effect.prop(
     "settles the message of each tag that is confirmed, knows who waits longest, and republishes what was lost in order",
     { script: Arbitrary.array(between(0, 999_999), { minLength: 1, maxLength: 60 }), maxInFlight: between(1, 300) },

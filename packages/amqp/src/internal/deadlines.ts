@@ -13,8 +13,8 @@ import type { Entry } from "./publishQueue.ts"
 export interface DeadlinesOptions {
   /** The message that was submitted first of those that somebody waits for. */
   readonly oldest: () => Pick<Entry, "submittedAt"> | undefined
-  /** The deadline of the oldest one has come; it must not be the oldest afterwards. */
-  readonly expireOldest: () => void
+  /** Fail all whose deadline has come. */
+  readonly expireDue: () => void
   readonly millis: number
   readonly now: () => number
 }
@@ -41,28 +41,18 @@ export class Deadlines {
     if (this.#options.oldest() === undefined) this.#none.openUnsafe()
   }
 
-  /** Milliseconds until the deadline of the oldest one, none if there is none. */
-  #left(): number | undefined {
-    const { millis, now, oldest } = this.#options
-    const entry = oldest()
-    return entry === undefined ? undefined : entry.submittedAt + millis - now()
-  }
-
-  #expireDue(): void {
-    for (let left = this.#left(); left !== undefined && left <= 0; left = this.#left()) this.#options.expireOldest()
-  }
-
   /** Watches, for ever. */
   readonly run: Effect.Effect<never> = Effect.forever(
     Effect.suspend(() => {
-      const left = this.#left()
-      if (left === undefined) {
+      const { expireDue, millis, now, oldest } = this.#options
+      const entry = oldest()
+      if (entry === undefined) {
         this.#some.closeUnsafe()
         return this.#some.await
       }
       this.#none.closeUnsafe()
-      return Effect.timeout(this.#none.await, left).pipe(
-        Effect.catchTag("TimeoutError", () => Effect.sync(() => this.#expireDue()))
+      return Effect.timeout(this.#none.await, entry.submittedAt + millis - now()).pipe(
+        Effect.catchTag("TimeoutError", () => Effect.sync(expireDue))
       )
     })
   )

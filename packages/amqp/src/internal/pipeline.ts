@@ -3,6 +3,7 @@
  * the window is full. Plain synchronous code under one `Effect.callback` per filling of the window.
  */
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import type { Message } from "../AmqpMessage.ts"
 import type { BatchFailure } from "../PublishError.ts"
 import { PublishError } from "../PublishError.ts"
@@ -10,16 +11,25 @@ import type { AfterCallback } from "./afterCallback.ts"
 import type { Encoded } from "./encodeMessage.ts"
 import type { Entry, Outcome, PublishQueue } from "./publishQueue.ts"
 
+/** How a message ended, for whoever wants to hear of it by itself; interrupted if nobody waits any more. */
+export type OnOutcome = (exit: Exit.Exit<void, PublishError>) => void
+
+interface Sleeper {
+  readonly isOver: () => boolean
+  readonly wake: () => void
+}
+
 /** The messages of one batch or one stream. */
 export class Pipeline {
   readonly #queue: PublishQueue
   readonly #window: number
   readonly #afterCallback: AfterCallback
-  /** By position; only for messages whose outcome somebody wants to hear of by itself. */
-  readonly #onOutcome = new Map<number, (error: PublishError | undefined) => void>()
+  /** By position. */
+  readonly #onOutcome = new Map<number, OnOutcome>()
   #pushed = 0
   #outstanding = 0
-  #sleeper: { readonly isOver: () => boolean; readonly wake: () => void } | undefined
+  #last: Entry | undefined
+  readonly #sleepers = new Set<Sleeper>()
   confirmed = 0
   /** Failures that nobody has taken yet. */
   failures: Array<BatchFailure> = []
@@ -31,46 +41,51 @@ export class Pipeline {
   }
 
   /**
-   * Whether a message would have to wait: the window is full, or the queue could not write it. What waits is held by the
-   * stream, and not by us.
+   * Whether the next message has to wait: the window is full, or the last one could not be written yet. That one waits
+   * in the queue, so that it has its turn among the messages of others, and its deadline; the rest is not held by us.
    */
   get isFull(): boolean {
-    return this.#outstanding >= this.#window || this.#queue.isBackedUp
+    return this.#outstanding >= this.#window || this.#last?.state === "Waiting"
   }
 
   /** Send a message on its way; one that cannot be encoded has failed already. */
-  push(message: Message, encoded: Encoded | PublishError, onOutcome?: (error: PublishError | undefined) => void): void {
+  push(message: Message, encoded: Encoded | PublishError, onOutcome?: OnOutcome): void {
     const position = this.#pushed++
     if (encoded instanceof PublishError) {
-      onOutcome?.(encoded)
+      onOutcome?.(Exit.fail(encoded))
       this.failures.push({ index: position, message, error: encoded })
+      this.#wakeIfDue()
       return
     }
     this.#outstanding++
     if (onOutcome !== undefined) this.#onOutcome.set(position, onOutcome)
-    this.#queue.submit(encoded, this.#settled, position, message)
+    const entry = this.#queue.submit(encoded, this.#settled, position, message)
+    this.#last = entry.state === "Settled" ? undefined : entry
   }
 
   readonly #settled = (entry: Entry, outcome: Outcome): void => {
     this.#outstanding--
+    if (entry === this.#last) this.#last = undefined
     let error: PublishError | undefined
     if (outcome === undefined) this.confirmed++
     else {
       error = new PublishError({ reason: outcome, messageId: entry.encoded.properties.messageId })
       this.failures.push({ index: entry.position, message: entry.message, error })
     }
-    if (this.#onOutcome.size > 0) {
-      this.#onOutcome.get(entry.position)?.(error)
+    const onOutcome = this.#onOutcome.get(entry.position)
+    if (onOutcome !== undefined) {
       this.#onOutcome.delete(entry.position)
+      this.#afterCallback(() => onOutcome(error === undefined ? Exit.void : Exit.fail(error)))
     }
     this.#wakeIfDue()
   }
 
   readonly #wakeIfDue = (): void => {
-    const sleeper = this.#sleeper
-    if (sleeper === undefined || !sleeper.isOver()) return
-    this.#sleeper = undefined
-    this.#afterCallback(sleeper.wake)
+    for (const sleeper of this.#sleepers) {
+      if (!sleeper.isOver()) continue
+      this.#sleepers.delete(sleeper)
+      this.#afterCallback(sleeper.wake)
+    }
   }
 
   /** Sleep until a message can be pushed. */
@@ -79,12 +94,16 @@ export class Pipeline {
   /** Sleep until everything has its outcome. */
   readonly settled: Effect.Effect<void> = this.#sleepUntil(() => this.#outstanding === 0)
 
+  /** Sleep until there is a failure that nobody has taken. */
+  readonly failed: Effect.Effect<void> = this.#sleepUntil(() => this.failures.length > 0)
+
   #sleepUntil(isOver: () => boolean): Effect.Effect<void> {
     return Effect.callback<void>((resume) => {
       if (isOver()) return resume(Effect.void)
-      this.#sleeper = { isOver, wake: () => resume(Effect.void) }
+      const sleeper: Sleeper = { isOver, wake: () => resume(Effect.void) }
+      this.#sleepers.add(sleeper)
       return Effect.sync(() => {
-        this.#sleeper = undefined
+        this.#sleepers.delete(sleeper)
       })
     })
   }
@@ -97,5 +116,7 @@ export class Pipeline {
   /** Nobody waits any more: what is not written is not sent, and the rest keeps its place until it is answered. */
   abandon(): void {
     this.#queue.abandonAll((entry) => entry.onSettled === this.#settled)
+    for (const onOutcome of this.#onOutcome.values()) onOutcome(Exit.interrupt())
+    this.#onOutcome.clear()
   }
 }

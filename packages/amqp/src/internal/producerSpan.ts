@@ -5,7 +5,7 @@
  */
 import type * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
+import type * as Exit from "effect/Exit"
 import type * as Tracer from "effect/Tracer"
 import type { Message } from "../AmqpMessage.ts"
 import type { PublishError } from "../PublishError.ts"
@@ -40,5 +40,10 @@ export const inject = (message: Message, span: Tracer.Span): Message =>
     : message
 
 /** End the span with the outcome of its message. */
-export const end = (span: Tracer.Span, clock: Clock.Clock, error: PublishError | undefined): void =>
-  span.end(clock.currentTimeNanosUnsafe(), error === undefined ? Exit.void : Exit.fail(error))
+export const end = (span: Tracer.Span, clock: Clock.Clock, exit: Exit.Exit<void, PublishError>): void => {
+  try {
+    span.end(clock.currentTimeNanosUnsafe(), exit)
+  } catch {
+    // A tracer that fails must not cost a message its outcome.
+  }
+}

@@ -27,6 +27,8 @@ export interface Entry {
   readonly message: Message
   readonly position: number
   state: "Waiting" | "InFlight" | "Resting" | "Settled"
+  /** What it occupies. */
+  readonly bytes: number
   readonly submittedAt: number
   /** When it was written last. */
   writtenAt: number
@@ -65,8 +67,10 @@ export interface QueueEvents {
   readonly onResting: (entry: Entry) => void
   /** A message must go to a channel other than the present one: nothing more is written to it, so close it soon. */
   readonly onRecycle: () => void
-  /** Nothing is in flight any more on a channel that is to be closed. */
+  /** Nobody waits any more for what is in flight on a channel that is to be closed. */
   readonly onDrained: () => void
+  /** Counts may have changed. */
+  readonly onChanged: () => void
   /** A message is on its way, and none was before. */
   readonly onBusy: () => void
   /** Nobody waits for a message any more. */
@@ -89,6 +93,8 @@ class Window {
   #slots: Array<Entry | undefined> = Array.from({ length: 64 }, () => undefined)
   #firstTag = 1
   #nextTag = 1
+  /** Those before the first tag for which nobody waits: one confirm that never comes must not hold the ring open. */
+  readonly #late = new Map<number, Entry>()
 
   add(entry: Entry): void {
     if (this.#nextTag - this.#firstTag === this.#slots.length) this.#grow()
@@ -100,16 +106,26 @@ class Window {
   }
 
   take(tag: number): Entry | undefined {
-    if (tag < this.#firstTag || tag >= this.#nextTag) return undefined
+    if (tag < this.#firstTag) {
+      const late = this.#late.get(tag)
+      this.#late.delete(tag)
+      return late
+    }
+    if (tag >= this.#nextTag) return undefined
     const entry = this.#at(tag)
     this.#slots[tag & (this.#slots.length - 1)] = undefined
-    while (this.#firstTag < this.#nextTag && this.#at(this.#firstTag) === undefined) this.#firstTag++
+    this.#advance()
     return entry
   }
 
   /** Take every open tag up to this one, oldest first. */
   takeUpTo(tag: number, each: (entry: Entry) => void): void {
+    for (const late of this.#late.keys()) if (late <= tag) each(this.take(late)!)
     while (this.#firstTag <= tag && this.#firstTag < this.#nextTag) each(this.take(this.#firstTag)!)
+  }
+
+  #advance(): void {
+    while (this.#firstTag < this.#nextTag && this.#at(this.#firstTag) === undefined) this.#firstTag++
   }
 
   open(): ReadonlyArray<Entry> {
@@ -131,6 +147,10 @@ class Window {
   }
 
   #grow(): void {
+    for (let first = this.#at(this.#firstTag); first?.abandoned === true; first = this.#at(this.#firstTag)) {
+      this.#late.set(this.#firstTag, this.take(this.#firstTag)!)
+    }
+    if (this.#nextTag - this.#firstTag < this.#slots.length) return
     const slots = Array.from<unknown, Entry | undefined>({ length: 2 * this.#slots.length }, () => undefined)
     for (let tag = this.#firstTag; tag < this.#nextTag; tag++) slots[tag & (slots.length - 1)] = this.#at(tag)
     this.#slots = slots
@@ -158,7 +178,9 @@ export class PublishQueue {
   #window = new Window()
   #inFlight = 0
   #inFlightBytes = 0
+  /** Of those in flight, the ones for which nobody waits any more. */
   #abandoned = 0
+  #abandonedBytes = 0
   /** The ends of the list of all messages whose owners wait, in the order of submission. */
   #oldest: Entry | undefined
   #newest: Entry | undefined
@@ -211,6 +233,7 @@ export class PublishQueue {
       message,
       position,
       state: "Waiting",
+      bytes: encoded.body.byteLength + encoded.headerBytes + overhead,
       submittedAt: this.#now(),
       writtenAt: 0,
       written: 0,
@@ -230,7 +253,9 @@ export class PublishQueue {
     this.#pump(entry.submittedAt)
     if (entry.state === "Waiting" && this.#waitingCount > this.#options.maxWaiting) {
       this.#overflow(entry, this.#waitingCount - 1)
+      this.#pump(entry.submittedAt)
     }
+    this.#tell()
     return entry
   }
 
@@ -266,17 +291,20 @@ export class PublishQueue {
 
   /** The owner of a message waits no more. What is in flight keeps its place until the broker has answered. */
   abandon(entry: Entry): void {
+    this.#abandon(entry)
+    this.pump()
+  }
+
+  #abandon(entry: Entry): void {
     if (entry.state === "Settled" || entry.abandoned) return
     entry.abandoned = true
     this.#delist(entry)
     if (entry.state === "InFlight") {
       this.#abandoned++
-      // Confirms that never come would fill the window for good; on a fresh channel it is empty.
-      if (this.#abandoned >= this.#options.maxInFlight && this.#session?.blocked === undefined) this.#recycle()
+      this.#abandonedBytes += entry.bytes
     } else {
       this.#withdraw(entry)
     }
-    this.#tellIdle()
   }
 
   /** The owner of some messages waits no more. */
@@ -284,24 +312,29 @@ export class PublishQueue {
     let entry = this.#oldest
     while (entry !== undefined) {
       const { newer }: Entry = entry
-      if (isOwned(entry)) this.abandon(entry)
+      if (isOwned(entry)) this.#abandon(entry)
       entry = newer
     }
+    this.pump()
   }
 
-  /** The deadline of the oldest message has come. */
-  expireOldest(millis: number): void {
-    const entry = this.#oldest
-    if (entry === undefined) return
-    const waitingFor = this.waitingFor(entry)
-    this.abandon(entry)
-    this.#settle(entry, new PublishError.ConfirmTimeout({ published: published(entry), millis, waitingFor }))
+  /** Fail the messages that were submitted so many milliseconds ago, or longer. */
+  expire(millis: number): void {
+    const due = this.#now() - millis
+    for (let entry = this.#oldest; entry !== undefined && entry.submittedAt <= due; entry = this.#oldest) {
+      const waitingFor = this.waitingFor(entry)
+      this.#abandon(entry)
+      this.#settle(entry, new PublishError.ConfirmTimeout({ published: published(entry), millis, waitingFor }))
+    }
+    // What waits behind them may be due in the same moment, and was not to be written then.
+    this.pump()
   }
 
   /** What a message waits for. */
   waitingFor(entry: Entry): WaitingFor {
     if (entry.state === "InFlight") return this.#session?.blocked === undefined ? "confirm" : "unblocked"
     if (this.#channel === undefined) return "connection"
+    if (entry.state === "Resting") return "retry"
     return this.#session?.blocked === undefined ? "window" : "unblocked"
   }
 
@@ -323,6 +356,7 @@ export class PublishQueue {
     this.#inFlight = 0
     this.#inFlightBytes = 0
     this.#abandoned = 0
+    this.#abandonedBytes = 0
     const guilty = this.#blame(error, open)
     const again: Array<Entry> = []
     for (const entry of open) {
@@ -339,7 +373,7 @@ export class PublishQueue {
       this.#waiting = [...again, ...this.#waiting.slice(this.#waitingHead)]
       this.#waitingHead = 0
     }
-    this.#tellIdle()
+    this.#tell()
   }
 
   /**
@@ -397,6 +431,7 @@ export class PublishQueue {
   /** Write what may be written. */
   pump(): void {
     this.#pump(this.#now())
+    this.#tell()
   }
 
   #pump(now: number): void {
@@ -409,24 +444,32 @@ export class PublishQueue {
       entry = this.#firstWaiting()
     ) {
       if (entry.nackedOn === this.#generation) return this.#recycle()
-      const bytes = sizeOf(entry)
       if (
         this.#inFlight >= this.#options.maxInFlight ||
-        (this.#inFlight > 0 && this.#inFlightBytes + bytes > this.#options.maxInFlightBytes)
-      ) break
+        (this.#inFlight > 0 && this.#inFlightBytes + entry.bytes > this.#options.maxInFlightBytes)
+      ) {
+        if (this.#isClogged) this.#recycle()
+        break
+      }
       const refused = refusedBy(session, entry)
       if (refused !== undefined) {
         this.#shift()
         this.#settle(entry, refused)
         continue
       }
-      if (!this.#write(channel, entry, bytes, now)) return
+      if (!this.#write(channel, entry, now)) return
     }
     this.#compact()
     for (const listener of this.#pumped) listener()
   }
 
-  #write(channel: DriverChannel, entry: Entry, bytes: number, now: number): boolean {
+  /** Whether confirms that do not come take so much of the window that a fresh channel is better. */
+  get #isClogged(): boolean {
+    return this.#abandoned === this.#inFlight || this.#abandoned * 2 >= this.#options.maxInFlight ||
+      this.#abandonedBytes * 2 >= this.#options.maxInFlightBytes
+  }
+
+  #write(channel: DriverChannel, entry: Entry, now: number): boolean {
     let tag: number
     try {
       tag = channel.publishUnsafe(entry.encoded)
@@ -444,7 +487,7 @@ export class PublishQueue {
     entry.returned = undefined
     this.#window.add(entry)
     this.#inFlight++
-    this.#inFlightBytes += bytes
+    this.#inFlightBytes += entry.bytes
     return true
   }
 
@@ -458,16 +501,16 @@ export class PublishQueue {
       if (entry !== undefined) this.#answered(entry, ack)
     }
     if (this.#oldestConfirmed !== undefined) this.#events.onLatency(now - this.#oldestConfirmed)
-    if (!this.#recycling) this.#pump(now)
-    else if (this.#inFlight === 0) this.#events.onDrained()
-    this.#tellIdle()
+    this.#pump(now)
+    this.#tell()
   }
 
   #answered(entry: Entry, ack: boolean): void {
     this.#inFlight--
-    this.#inFlightBytes -= sizeOf(entry)
+    this.#inFlightBytes -= entry.bytes
     if (entry.abandoned) {
       this.#abandoned--
+      this.#abandonedBytes -= entry.bytes
       entry.state = "Settled"
     } else if (!ack) {
       entry.nacks++
@@ -509,14 +552,13 @@ export class PublishQueue {
   giveUp(entry: Entry): void {
     if (!this.#resting.delete(entry)) return
     this.#settle(entry, new PublishError.Nacked({ published: "unknown", times: entry.nacks }))
-    this.#tellIdle()
+    this.#tell()
   }
 
   #recycle(): void {
     if (this.#recycling) return
     this.#recycling = true
     this.#events.onRecycle()
-    if (this.#inFlight === 0) this.#events.onDrained()
   }
 
   /** Nothing can be published any more: the connection is finished, or the publisher was closed. */
@@ -534,7 +576,8 @@ export class PublishQueue {
       entry.abandoned = true
     }
     this.#abandoned = this.#inFlight
-    this.#tellIdle()
+    this.#abandonedBytes = this.#inFlightBytes
+    this.#tell()
   }
 
   #overReason(entry: Entry, over: AmqpError | "closed"): PublishErrorReason {
@@ -590,15 +633,16 @@ export class PublishQueue {
     entry.onSettled(entry, outcome)
   }
 
-  #tellIdle(): void {
+  /** Say what the present state means; at the end of whatever may have changed it. */
+  #tell(): void {
+    this.#events.onChanged()
+    if (this.#recycling && this.#inFlight === this.#abandoned) this.#events.onDrained()
     if (this.isIdle) this.#events.onIdle()
   }
 }
 
 // What a message occupies beside its body and headers, in bytes.
 const overhead = 256
-
-const sizeOf = (entry: Entry): number => entry.encoded.body.byteLength + entry.encoded.headerBytes + overhead
 
 const published = (entry: Entry): PublishError.Published => entry.written > 0 ? "unknown" : "no"
 
