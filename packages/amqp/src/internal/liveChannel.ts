@@ -42,7 +42,13 @@ export const keep = (
   owner: ChannelOwner
 ): Effect.Effect<void, AmqpError, Scope.Scope> => {
   let wasReady = false
+  let isOver = false
+  const fail = (error: AmqpError): void => {
+    isOver = true
+    owner.onFailed(error)
+  }
   const runOn = Effect.fnUntraced(function*(session: Session): Effect.fn.Return<void, AmqpError, Scope.Scope> {
+    if (isOver) return
     const clock = yield* Clock.Clock
     const afterCallback = yield* AfterCallback.make
     const first = Deferred.makeUnsafe<void, AmqpError>()
@@ -83,7 +89,7 @@ export const keep = (
             // The first failure belongs to the setup, which the connection judges.
             if (Deferred.doneUnsafe(first, exit)) return
             if (error._tag === "Some" && (owner.mayHeal !== undefined || !error.value.isRetryable)) {
-              return owner.onFailed(error.value)
+              return fail(error.value)
             }
           }
         } else lostAt = Elapsed.millis(clock)
@@ -99,5 +105,5 @@ export const keep = (
     yield* Effect.forkScoped(again, { startImmediately: true })
     yield* Deferred.await(first)
   })
-  return connection.register(owner.role, runOn, owner.onFailed)
+  return connection.register(owner.role, runOn, fail)
 }
