@@ -251,6 +251,44 @@ describe("AmqpConnection", () => {
         yield* TestClock.adjust("60 seconds")
         assert.deepStrictEqual(log.dials, [0, 1010, 2020, 3030])
       }))
+
+    it.effect("it goes on when a publisher closes while its channel is opened again", () =>
+      Effect.gen(function*() {
+        const broker = yield* AmqpMemory.AmqpMemory
+        const connection = yield* AmqpConnection.AmqpConnection
+        const scope = yield* Scope.make()
+        yield* AmqpPublisher.make().pipe(Scope.provide(scope))
+        yield* TestClock.adjust("5 seconds")
+        yield* broker.stopAnswering({ after: 1 })
+        yield* broker.cutConnections
+        yield* Virtual.settle
+        yield* Effect.forkChild(Scope.close(scope, Exit.void))
+        yield* TestClock.adjust("1 second")
+        yield* broker.resumeAnswering
+        yield* TestClock.adjust("1 hour")
+        assert.strictEqual((yield* connection.state)._tag, "Connected")
+        const again = yield* Effect.forkChild(AmqpPublisher.make(), { startImmediately: true })
+        yield* Virtual.settle
+        assert.isDefined(again.pollUnsafe())
+      }).pipe(Effect.provide(AmqpConnection.layer().pipe(Layer.provideMerge(AmqpMemory.layer)))))
+
+    it.effect("it does not wait for a setup that hangs", () =>
+      Effect.gen(function*() {
+        const broker = yield* AmqpMemory.AmqpMemory
+        const connection = yield* AmqpConnection.AmqpConnection
+        let hangs = false
+        yield* connection.register("publish", () => Effect.suspend(() => hangs ? Effect.never : Effect.void))
+        yield* TestClock.adjust("5 seconds")
+        hangs = true
+        yield* broker.cutConnections
+        yield* Virtual.settle
+        assert.strictEqual((yield* connection.state)._tag, "Reconnecting")
+        hangs = false
+        yield* broker.cutConnections
+        yield* Virtual.settle
+        yield* TestClock.adjust("5 seconds")
+        assert.strictEqual((yield* connection.state)._tag, "Connected")
+      }).pipe(Effect.provide(AmqpConnection.layer().pipe(Layer.provideMerge(AmqpMemory.layer)))))
   })
 
   describe("blocked by the broker", () => {

@@ -102,7 +102,11 @@ export const keep = (
       }
     })
 
-    yield* Effect.forkScoped(again, { startImmediately: true })
+    yield* again.pipe(
+      // The connection waits for the first channel, even if its owner goes away before there is one.
+      Effect.onExit(() => Effect.sync(() => Deferred.doneUnsafe(first, Exit.interrupt()))),
+      Effect.forkScoped({ startImmediately: true })
+    )
     yield* Deferred.await(first)
   })
   return connection.register(owner.role, runOn, fail)

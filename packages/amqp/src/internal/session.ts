@@ -25,6 +25,8 @@ export class Session {
   readonly heartbeat: Duration.Duration
   readonly scope: Scope.Scope
   readonly driver: DriverConnection
+  /** Waits for the session to end. */
+  readonly over: Effect.Effect<void>
   readonly #deadlines: SessionDeadlines
   readonly #unblocked = new Set<() => void>()
   /** The names that the broker chose for the server-named queues declared on this session, by their labels. */
@@ -41,6 +43,7 @@ export class Session {
     readonly heartbeat: Duration.Duration
     readonly scope: Scope.Scope
     readonly driver: DriverConnection
+    readonly over: Effect.Effect<void>
     readonly deadlines: SessionDeadlines
   }) {
     this.epoch = options.epoch
@@ -49,6 +52,7 @@ export class Session {
     this.heartbeat = options.heartbeat
     this.scope = options.scope
     this.driver = options.driver
+    this.over = options.over
     this.#deadlines = options.deadlines
   }
 

@@ -10,6 +10,7 @@ import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
 import * as Queue from "effect/Queue"
 import * as Random from "effect/Random"
 import type * as Redacted from "effect/Redacted"
@@ -91,6 +92,7 @@ interface Dialled {
   readonly events: Queue.Queue<SessionEvent, Cause.Done>
   /** What the driver reported before there was a session to tell it to. */
   readonly early: { blocked: string | undefined; ended: AmqpError | undefined }
+  readonly over: Deferred.Deferred<void>
   readonly bind: (session: Session) => void
 }
 
@@ -141,7 +143,16 @@ export const make = Effect.fnUntraced(function*(
     Effect.gen(function*() {
       const setupScope = yield* Scope.fork(session.scope)
       placed.set(registration, setupScope)
-      const exit = yield* registration.setup(session).pipe(Scope.provide(setupScope), Effect.exit)
+      const acquired = yield* Scope.fork(setupScope)
+      // In a fiber that ends with its registration or its session, so that nobody waits longer than that for a setup.
+      const running = yield* registration.setup(session).pipe(
+        Scope.provide(acquired),
+        Effect.forkIn(setupScope, { startImmediately: true })
+      )
+      const exit = yield* Effect.raceFirst(
+        Fiber.await(running),
+        Effect.andThen(session.over, Effect.sync(() => Exit.fail(session.ended!)))
+      )
       // An operation may fail a moment before its driver says that the connection is gone.
       if (Exit.isFailure(exit)) yield* Effect.yieldNow
       if (Exit.isSuccess(exit)) return settle(registration, exit)
@@ -167,6 +178,7 @@ export const make = Effect.fnUntraced(function*(
     Effect.gen(function*() {
       const events = yield* Queue.unbounded<SessionEvent, Cause.Done>()
       const early: Dialled["early"] = { blocked: undefined, ended: undefined }
+      const over = Deferred.makeUnsafe<void>()
       let session: Session | undefined
       const connection = yield* Effect.acquireRelease(
         Effect.timeoutOrElse(
@@ -198,7 +210,10 @@ export const make = Effect.fnUntraced(function*(
                   phase = { _tag: "Waiting", next: Deferred.makeUnsafe() }
                 }
               }
-              afterCallback(() => Queue.endUnsafe(events))
+              afterCallback(() => {
+                Deferred.doneUnsafe(over, Effect.void)
+                Queue.endUnsafe(events)
+              })
             }
           }),
           {
@@ -229,6 +244,7 @@ export const make = Effect.fnUntraced(function*(
         connection,
         events,
         early,
+        over,
         bind(to) {
           session = to
         }
@@ -256,6 +272,7 @@ export const make = Effect.fnUntraced(function*(
       heartbeat: options.heartbeat,
       scope: sessionScope,
       driver: dialled.connection,
+      over: Deferred.await(dialled.over),
       deadlines: options.deadlines
     })
     session.ended = dialled.early.ended
