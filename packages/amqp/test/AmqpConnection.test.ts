@@ -15,6 +15,12 @@ const reasonOf = <A>(exit: Exit.Exit<A, AmqpError.AmqpError>): AmqpError.AmqpErr
   return error.value.reason
 }
 
+/** What a broker says of a queue while the node that holds it is away: a refusal that heals. */
+const nodeDown = new AmqpError.AmqpError({
+  operation: "declareQueue invoices",
+  reason: new AmqpError.NotFound({ entity: "queue", name: "invoices", replyText: "home node is down", nodeDown: true })
+})
+
 interface Plan {
   readonly interval: number
   readonly max: number
@@ -288,6 +294,28 @@ describe("AmqpConnection", () => {
         yield* Virtual.settle
         yield* TestClock.adjust("5 seconds")
         assert.strictEqual((yield* connection.state)._tag, "Connected")
+      }).pipe(Effect.provide(AmqpConnection.layer().pipe(Layer.provideMerge(AmqpMemory.layer)))))
+
+    it.effect("a setup whose owner has gone is not run again", () =>
+      Effect.gen(function*() {
+        const broker = yield* AmqpMemory.AmqpMemory
+        const connection = yield* AmqpConnection.AmqpConnection
+        const scope = yield* Scope.make()
+        let runs = 0
+        let held = 0
+        yield* connection.register("publish", () =>
+          Effect.gen(function*() {
+            runs++
+            yield* Effect.acquireRelease(Effect.sync(() => held++), () => Effect.sync(() => held--))
+            if (runs === 2) yield* nodeDown
+          })).pipe(Scope.provide(scope))
+        yield* TestClock.adjust("5 seconds")
+        yield* broker.cutConnections
+        yield* Virtual.settle
+        assert.strictEqual(runs, 2)
+        yield* Scope.close(scope, Exit.void)
+        yield* TestClock.adjust("5 seconds")
+        assert.deepStrictEqual({ runs, held }, { runs: 2, held: 0 })
       }).pipe(Effect.provide(AmqpConnection.layer().pipe(Layer.provideMerge(AmqpMemory.layer)))))
   })
 

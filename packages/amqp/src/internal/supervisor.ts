@@ -141,6 +141,8 @@ export const make = Effect.fnUntraced(function*(
 
   const runSetup = (registration: Registration, session: Session, since: number): Effect.Effect<void> =>
     Effect.gen(function*() {
+      // It may have gone while it waited for its turn.
+      if (!registrations.includes(registration)) return
       const setupScope = yield* Scope.fork(session.scope)
       placed.set(registration, setupScope)
       const acquired = yield* Scope.fork(setupScope)
