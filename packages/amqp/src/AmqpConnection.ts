@@ -136,8 +136,9 @@ export interface AmqpConnection {
   /**
    * Run an effect on every session of a role, now and after each recovery, in registration order, before the session
    * is announced; without a role, on every session. What it acquires is released when the session ends, or the caller's
-   * scope. Waits until it ran once, and fails if it cannot: a failure that is retryable is retried, another one ends
-   * the registration, and `onFailed` is told if that happens later.
+   * scope. Waits until it ran once, and fails if it cannot: a failure that is retryable is retried for three heartbeats.
+   * Once it ran, it is retried for as long as its failures are retryable; another one ends the registration, and
+   * `onFailed` is told.
    *
    * This is what channels, topologies, publishers and consumers recover by.
    *

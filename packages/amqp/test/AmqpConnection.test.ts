@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Arbitrary, Cause, ConfigProvider, Effect, Exit, Fiber, Layer, Redacted, Schedule, Scope, Stream } from "effect"
-import { AmqpChannel, AmqpConnection, AmqpDriver, AmqpError, AmqpPublisher } from "effect-amqp"
+import { AmqpChannel, AmqpConnection, AmqpDriver, AmqpError, AmqpPublisher, AmqpTopology } from "effect-amqp"
 import { AmqpMemory } from "effect-amqp-memory"
 import { TestClock } from "effect/testing"
 import { between } from "./support/Between.ts"
@@ -317,6 +317,61 @@ describe("AmqpConnection", () => {
         yield* TestClock.adjust("5 seconds")
         assert.deepStrictEqual({ runs, held }, { runs: 2, held: 0 })
       }).pipe(Effect.provide(AmqpConnection.layer().pipe(Layer.provideMerge(AmqpMemory.layer)))))
+
+    it.effect("a setup that ran before is tried until what refuses it for now is over, and on the next session", () =>
+      Effect.gen(function*() {
+        const broker = yield* AmqpMemory.AmqpMemory
+        const connection = yield* AmqpConnection.AmqpConnection
+        const clock = yield* Effect.clockWith(Effect.succeed)
+        let healsAt = 0
+        const done: Array<number> = []
+        yield* connection.register(undefined, (session) =>
+          Effect.suspend(() => {
+            if (clock.currentTimeMillisUnsafe() < healsAt) return Effect.fail(nodeDown)
+            done.push(session.epoch)
+            return Effect.void
+          }))
+        yield* TestClock.adjust("5 seconds")
+        healsAt = 45_000
+        yield* broker.cutConnections
+        yield* Virtual.settle
+        yield* TestClock.adjust("2 minutes")
+        assert.deepStrictEqual(done, [1, 2])
+        healsAt = Infinity
+        yield* broker.cutConnections
+        yield* Virtual.settle
+        yield* TestClock.adjust("2 minutes")
+        healsAt = 0
+        yield* broker.cutConnections
+        yield* Virtual.settle
+        assert.deepStrictEqual(done, [1, 2, 4])
+      }).pipe(Effect.provide(AmqpConnection.layer().pipe(Layer.provideMerge(AmqpMemory.layer)))))
+
+    it.effect("a publisher that finds an alarm when it comes back publishes again after it", () =>
+      Effect.gen(function*() {
+        const broker = yield* AmqpMemory.AmqpMemory
+        const first = yield* AmqpPublisher.make({ confirmTimeout: "10 minutes" })
+        const second = yield* AmqpPublisher.make()
+        yield* broker.block()
+        const waiting = yield* first.publish({ routingKey: "invoices", body: "x" }).pipe(
+          Effect.forkChild({ startImmediately: true })
+        )
+        yield* TestClock.adjust("5 seconds")
+        yield* broker.cutConnections
+        yield* Virtual.settle
+        yield* TestClock.adjust("2 minutes")
+        yield* broker.unblock
+        yield* Virtual.settle
+        yield* Fiber.join(waiting)
+        yield* TestClock.adjust("10 seconds")
+        yield* second.publish({ routingKey: "invoices", body: "y" })
+        assert.strictEqual(yield* broker.depth("invoices"), 2)
+      }).pipe(Effect.provide(
+        AmqpTopology.layer(Virtual.topology).pipe(
+          Layer.provideMerge(AmqpConnection.layer()),
+          Layer.provideMerge(AmqpMemory.layer)
+        )
+      )))
   })
 
   describe("blocked by the broker", () => {

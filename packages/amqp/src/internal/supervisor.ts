@@ -164,14 +164,21 @@ export const make = Effect.fnUntraced(function*(
       const error = Exit.findErrorOption(exit)
       const healing = Duration.toMillis(session.heartbeat) * healingHeartbeats
       const waited = Elapsed.millis(clock) - since
-      if (error._tag === "Some" && error.value.isRetryable && waited < healing) {
-        yield* Effect.logWarning("AMQP setup refused for now, trying again", { reason: error.value.message })
+      // Only a maker that still waits may be told of what will pass: a component at work has no way back.
+      const isAtWork = Deferred.isDoneUnsafe(registration.outcome)
+      if (error._tag === "Some" && error.value.isRetryable && (isAtWork || waited < healing)) {
+        const pause = waited < healing ? Duration.seconds(1) : session.heartbeat
+        yield* Effect.logWarning("AMQP setup refused for now, trying again", {
+          reason: error.value.message,
+          nextDelayMillis: Duration.toMillis(pause)
+        })
         yield* Effect.forkIn(
-          Effect.andThen(Effect.sleep("1 second"), runSetup(registration, session, since)),
+          Effect.andThen(Effect.sleep(pause), runSetup(registration, session, since)),
           session.scope
         )
         return
       }
+      if (isAtWork) yield* Effect.logError("AMQP setup failed and will not be tried again", exit.cause)
       forget(registration)
       settle(registration, exit)
     })
