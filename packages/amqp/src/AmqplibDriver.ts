@@ -477,10 +477,23 @@ const makeChannel = (channel: Channel, state: ChannelState): DriverChannel => {
       ),
 
     get: (queue, options) =>
-      Effect.map(
-        rpc<GetMessage | false>(`get ${queue}`, () => channel.get(queue, options)),
-        (message) => message === false ? Option.none() : Option.some(toDelivery(message))
-      ),
+      Effect.callback((resume) => {
+        const operation = `get ${queue}`
+        if (!state.isOpen) return resume(Effect.fail(state.closeError(operation)))
+        let abandoned = false
+        const getting = async (): Promise<GetMessage | false> => channel.get(queue, options)
+        getting().then(
+          (message) => {
+            if (!abandoned) resume(Effect.succeed(message === false ? Option.none() : Option.some(toDelivery(message))))
+            // Nobody would acknowledge it, and the broker would keep it for as long as the channel lives.
+            else if (message !== false && !options.noAck) write(() => channel.nack(message, false, true))
+          },
+          (error: unknown) => resume(Effect.fail(state.errorOf(operation, error)))
+        )
+        return Effect.sync(() => {
+          abandoned = true
+        })
+      }),
     prefetch: (count) => Effect.asVoid(rpc("prefetch", () => channel.prefetch(count))),
     consume: (options, events) =>
       Effect.asVoid(

@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Redacted, Schedule, Stream } from "effect"
+import { Effect, Fiber, Option, Redacted, Schedule, Stream } from "effect"
 import { AmqpChannel, AmqpConnection, AmqpError, AmqpPublisher } from "effect-amqp"
 import * as Certificates from "effect-amqp-test-rig/Certificates"
 import * as FaultProxy from "effect-amqp-test-rig/FaultProxy"
@@ -76,6 +76,29 @@ describeWithSharedBroker("connecting to RabbitMQ", () => {
       const state = yield* connection.state
       assert.strictEqual(state._tag, "Connected")
       if (state._tag === "Connected") assert.strictEqual(state.serverProperties["product"], "RabbitMQ")
+    }))
+
+  it.live("a get that is interrupted leaves its message in the queue", () =>
+    Effect.gen(function*() {
+      const { url } = yield* SharedRabbitMq.make
+      yield* Effect.gen(function*() {
+        const channel = yield* AmqpChannel.make()
+        const publisher = yield* AmqpPublisher.make()
+        const { queue } = yield* channel.declareQueue({ name: "", exclusive: true })
+        yield* channel.get(queue)
+        yield* publisher.publish({ routingKey: queue, body: "kept" })
+        const getting = yield* Effect.forkChild(channel.get(queue), { startImmediately: true })
+        yield* Effect.promise(() => new Promise<void>((resolve) => setImmediate(resolve)))
+        assert.isUndefined(getting.pollUnsafe(), "the answer came too soon for this test")
+        yield* Fiber.interrupt(getting)
+        const again = yield* Effect.repeat(channel.get(queue), {
+          schedule: Schedule.spaced("20 millis"),
+          times: 50,
+          until: Option.isSome
+        })
+        assert.isTrue(Option.isSome(again))
+        if (Option.isSome(again)) assert.isTrue(again.value.redelivered)
+      }).pipe(Effect.provide(AmqpConnection.layer({ endpoints: Redacted.make(url) })))
     }))
 
   it.live("a wrong password: AuthenticationRefused, at once and without the password", () =>
