@@ -76,7 +76,10 @@ export interface Reconnecting extends InRole {
   readonly nextDelay: Duration.Duration
 }
 
-/** The retry budget is spent: nothing will be tried again, and every operation fails with `cause`. */
+/**
+ * Nothing will be tried again, and every operation fails with `cause`: the retry budget is spent, or a schedule or the
+ * driver threw.
+ */
 export interface Failed extends InRole {
   readonly _tag: "Failed"
   readonly cause: AmqpError
@@ -130,7 +133,7 @@ export interface AmqpConnection {
   readonly changes: Stream.Stream<State>
   /**
    * Wait for the end of the connection: succeeds when the application closes it, fails with `ReconnectAbandoned` when
-   * it gave up. Race it against a program that must not outlive its broker.
+   * it gave up, and with `InvalidConfiguration` when a schedule or the driver threw. Race it against a program that must not outlive its broker.
    */
   readonly finished: Effect.Effect<void, AmqpError>
   /**

@@ -232,6 +232,36 @@ describe("AmqpConnection", () => {
         assert.strictEqual((yield* connection.state)._tag, "Failed")
       }).pipe(Effect.provide(Virtual.layer({ connection: { retry: { interval: "1 second", max: 3 } } }))))
 
+    it.effect("a schedule that throws fails the connection, and is not taken for an orderly close", () =>
+      Effect.gen(function*() {
+        const broker = yield* AmqpMemory.AmqpMemory
+        const connection = yield* AmqpConnection.make({
+          retry: Schedule.spaced("1 second").pipe(
+            Schedule.while(() => {
+              throw new Error("boom")
+            })
+          )
+        })
+        const finished = yield* connection.finished.pipe(Effect.exit, Effect.forkChild({ startImmediately: true }))
+        yield* TestClock.adjust("5 seconds")
+        yield* broker.cutConnections
+        yield* Virtual.settle
+        const [state] = (yield* connection.health).sessions
+        assert.strictEqual(state._tag, "Failed")
+        const reason = reasonOf(yield* Fiber.join(finished))
+        assert.deepInclude(reason, { _tag: "InvalidConfiguration", option: "retry" })
+        assert.match(reason.message, /boom/)
+      }).pipe(Effect.provide(AmqpMemory.layer)))
+
+    it.effect("a driver that dies fails the connection", () =>
+      Effect.gen(function*() {
+        const exit = yield* AmqpConnection.make().pipe(
+          Effect.provideService(AmqpDriver.AmqpDriver, { name: "dying", connect: () => Effect.die(new Error("boom")) }),
+          Effect.exit
+        )
+        assert.match(reasonOf(exit).message, /boom/)
+      }))
+
     it.effect("any Schedule can replace the spaced one", () =>
       Effect.gen(function*() {
         const log = newLog()

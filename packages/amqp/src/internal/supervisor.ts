@@ -4,7 +4,7 @@
  *     connect under a Schedule -> open the session's scope -> run every setup in registration order -> announce it
  *     -> wait for the close event -> close the scope, which releases all that was acquired in it -> again
  */
-import type * as Cause from "effect/Cause"
+import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
@@ -24,6 +24,7 @@ import type { Address } from "../AmqpError.ts"
 import { AmqpError, ConnectionClosed, ConnectTimeout, ReconnectAbandoned } from "../AmqpError.ts"
 import * as AfterCallback from "./afterCallback.ts"
 import * as Elapsed from "./elapsed.ts"
+import { invalid } from "./options.ts"
 import * as ScheduleDelays from "./scheduleDelays.ts"
 import type { SessionDeadlines } from "./session.ts"
 import { Session } from "./session.ts"
@@ -96,7 +97,19 @@ interface Dialled {
   readonly bind: (session: Session) => void
 }
 
-type Step = ScheduleDelays.NextDelay<AmqpError>
+/** The next delay of a schedule, or none when it is over. */
+type Step = (now: number, cause: AmqpError) => Effect.Effect<Duration.Duration | undefined, AmqpError>
+
+// A schedule is the application's own code, and may throw.
+const startSchedule = (
+  option: "startup" | "retry",
+  schedule: Schedule.Schedule<unknown, AmqpError>
+): Effect.Effect<Step> =>
+  Effect.map(ScheduleDelays.start(schedule), (step): Step => (now, cause) =>
+    Effect.catchDefect(
+      step(now, cause),
+      (defect) => Effect.fail(invalid(option, `its schedule threw: ${String(defect)}`))
+    ))
 
 // A setup that the broker refuses for now (a lock that a dead connection still holds) may heal until the broker has
 // noticed: that takes it two heartbeats.
@@ -384,15 +397,15 @@ export const make = Effect.fnUntraced(function*(
 
   const supervise: Effect.Effect<never, AmqpError> = Effect.gen(function*() {
     let budget: { readonly startup: boolean; attempts: number } = { startup: true, attempts: 0 }
-    let ended = yield* cycle(yield* ScheduleDelays.start(options.startup), budget)
-    let step = yield* ScheduleDelays.start(options.reconnect)
+    let ended = yield* cycle(yield* startSchedule("startup", options.startup), budget)
+    let step = yield* startSchedule("retry", options.reconnect)
     budget = { startup: false, attempts: 0 }
     for (;;) {
       yield* Effect.logWarning("AMQP connection lost", { reason: ended.cause.message, uptimeMillis: ended.uptime })
-      const fresh = yield* ScheduleDelays.start(options.reconnect)
+      const fresh = yield* startSchedule("retry", options.reconnect)
       const first = yield* fresh(clock.currentTimeMillisUnsafe(), ended.cause)
       if (ended.uptime >= (first === undefined ? 0 : Duration.toMillis(first))) {
-        step = yield* ScheduleDelays.start(options.reconnect)
+        step = yield* startSchedule("retry", options.reconnect)
         budget = { startup: false, attempts: 0 }
         yield* setState({ _tag: "Reconnecting", role, attempt: 1, cause: ended.cause, nextDelay: Duration.zero })
       } else {
@@ -409,18 +422,19 @@ export const make = Effect.fnUntraced(function*(
     started = true
     return supervise.pipe(
       Effect.onExit((exit) => {
-        const error = Exit.findErrorOption(exit)
-        if (error._tag === "Some") {
-          finish(error.value)
-          return Effect.andThen(
-            setState({ _tag: "Failed", role, cause: error.value }),
-            Effect.logError("AMQP connection abandoned", { reason: error.value.message })
-          )
+        if (Exit.isFailure(exit) && Cause.hasInterruptsOnly(exit.cause)) {
+          finish(closedByUs())
+          return setState({ _tag: "Closed", role })
         }
-        finish(closedByUs())
-        return setState({ _tag: "Closed", role })
+        const failure = Exit.findErrorOption(exit)
+        const error = failure._tag === "Some" ? failure.value : diedOf(exit)
+        finish(error)
+        return Effect.andThen(
+          setState({ _tag: "Failed", role, cause: error }),
+          Effect.logError("AMQP connection abandoned", { reason: error.message })
+        )
       }),
-      Effect.ignore,
+      Effect.ignoreCause,
       Effect.annotateLogs({ connection: options.connectionName }),
       Effect.forkIn(scope, { startImmediately: true }),
       // Registered after the fiber, so that intake stops before the session is closed.
@@ -469,5 +483,9 @@ export const make = Effect.fnUntraced(function*(
       })
   }
 })
+
+// Besides the schedules only the driver runs here that is not ours.
+const diedOf = (exit: Exit.Exit<never, AmqpError>): AmqpError =>
+  invalid("driver", `it died: ${Exit.isFailure(exit) ? String(Cause.squash(exit.cause)) : ""}`)
 
 const closedByUs = (): AmqpError => new AmqpError({ operation: "connection", reason: new ConnectionClosed() })
