@@ -20,6 +20,7 @@ import { Delivery } from "./AmqpMessage.ts"
 import { DeliveryChannel } from "./internal/deliveryChannel.ts"
 import { checkName, Refused, tableSize } from "./internal/encodeMessage.ts"
 import { keep } from "./internal/liveChannel.ts"
+import type { Session } from "./internal/session.ts"
 
 const TypeId = "~effect-amqp/AmqpChannel"
 
@@ -144,7 +145,7 @@ const refuse = (operation: string, refused: Refused): AmqpError =>
 interface Opened {
   readonly channel: DriverChannel
   readonly deliveries: DeliveryChannel
-  readonly epoch: number
+  readonly session: Session
   /** Queues that were seen to exist, so that reading from them does not risk the channel. */
   readonly known: Set<string>
 }
@@ -179,7 +180,7 @@ export const make = Effect.fnUntraced(function*(
       if (prefetch !== undefined) yield* session.bounded("prefetch", channel.prefetch(prefetch))
       opened = {
         channel,
-        epoch: session.epoch,
+        session,
         known: new Set(),
         deliveries: new DeliveryChannel(channel, () => stale++)
       }
@@ -238,26 +239,27 @@ export const make = Effect.fnUntraced(function*(
       (channel) => channel.checkQueue(nameOf(queue))
     )
 
+  const ready = (session: Session): Effect.Effect<Opened, AmqpError> =>
+    available.whenOpen(
+      Effect.suspend(() => opened === undefined ? Effect.fail(failed ?? session.ended!) : Effect.succeed(opened))
+    )
+
   const get: AmqpChannel["get"] = (queue, options) => {
     const name = nameOf(queue)
     const operation = `get ${name}`
     return Effect.gen(function*() {
       if (opened?.known.has(name) !== true) yield* checkQueue(queue)
-      return yield* connection.withSession("consume", operation, (session) =>
-        session.bounded(
-          operation,
-          available.whenOpen(Effect.suspend(() => {
-            if (opened === undefined) return Effect.fail(failed ?? session.ended!)
-            const { channel, deliveries, epoch, known } = opened
-            known.add(name)
-            return Effect.map(
-              channel.get(name, { noAck: options?.noAck === true }),
-              Option.map((delivery) =>
-                new Delivery(delivery, epoch, options?.noAck === true ? undefined : deliveries, name)
-              )
-            )
-          }))
-        ))
+      const { channel, deliveries, known, session } = yield* connection.withSession(
+        "consume",
+        operation,
+        (session) => session.waited(operation, ready(session))
+      )
+      known.add(name)
+      const delivery = yield* session.bounded(operation, channel.get(name, { noAck: options?.noAck === true }))
+      return Option.map(
+        delivery,
+        (delivery) => new Delivery(delivery, session.epoch, options?.noAck === true ? undefined : deliveries, name)
+      )
     })
   }
 

@@ -258,7 +258,7 @@ export class OperationRefused extends Data.TaggedClass("OperationRefused")<{
   }
 }
 
-/** The broker did not answer within the operation deadline; its connection was given up and is re-established. */
+/** The broker did not answer within the operation deadline; a connection that fell silent is given up and re-established. */
 export class OperationTimeout extends Data.TaggedClass("OperationTimeout")<{
   readonly millis: number
 }> {
@@ -266,7 +266,7 @@ export class OperationTimeout extends Data.TaggedClass("OperationTimeout")<{
     return true
   }
   get message(): string {
-    return `the broker did not answer within ${this.millis} ms; the connection was given up and is re-established`
+    return `the broker did not answer within ${this.millis} ms; a connection that fell silent is given up and re-established`
   }
 }
 

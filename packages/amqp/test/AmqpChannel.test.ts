@@ -1,7 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber, Option, Schema } from "effect"
-import { AmqpChannel, AmqpConnection, AmqpMessage, AmqpPublisher } from "effect-amqp"
-import type { AmqpError } from "effect-amqp"
+import { AmqpChannel, AmqpConnection, AmqpDriver, AmqpError, AmqpMessage, AmqpPublisher } from "effect-amqp"
 import { AmqpMemory } from "effect-amqp-memory"
 import { TestClock } from "effect/testing"
 import * as Virtual from "./support/Virtual.ts"
@@ -19,6 +18,22 @@ const take = Effect.gen(function*() {
   const channel = yield* AmqpChannel.AmqpChannel
   const delivery = yield* channel.get("invoices")
   return yield* Effect.fromOption(delivery)
+})
+
+/** A driver whose channels are opened as `around` says. */
+const withChannels = (
+  driver: AmqpDriver.AmqpDriver,
+  around: (
+    open: Effect.Effect<AmqpDriver.DriverChannel, AmqpError.AmqpError>,
+    events: AmqpDriver.DriverChannelEvents
+  ) => Effect.Effect<AmqpDriver.DriverChannel, AmqpError.AmqpError>
+): AmqpDriver.AmqpDriver => ({
+  ...driver,
+  connect: (options, events) =>
+    Effect.map(driver.connect(options, events), (connection) => ({
+      ...connection,
+      openChannel: (options, events) => Effect.suspend(() => around(connection.openChannel(options, events), events))
+    }))
 })
 
 describe("AmqpChannel", () => {
@@ -164,6 +179,39 @@ describe("AmqpChannel", () => {
       yield* TestClock.adjust("1 millis")
       assert.deepInclude(yield* Fiber.join(checking), { _tag: "ConnectionLost" })
     }).pipe(Effect.provide(Virtual.layer({ connection: { operationTimeout: "3 seconds" } }))))
+
+  it.effect("get gives up on a channel that cannot be opened again, and leaves the session alone", () =>
+    Effect.gen(function*() {
+      const broker = yield* AmqpMemory.AmqpMemory
+      let isFull = false
+      const driver = withChannels(
+        yield* AmqpDriver.AmqpDriver,
+        (open, events) =>
+          isFull && events !== AmqpDriver.noChannelEvents
+            ? Effect.fail(
+              new AmqpError.AmqpError({
+                operation: "openChannel",
+                reason: new AmqpError.ChannelLimit({ channelMax: 1 })
+              })
+            )
+            : open
+      )
+      const connection = yield* AmqpConnection.make().pipe(Effect.provideService(AmqpDriver.AmqpDriver, driver))
+      const channel = yield* AmqpChannel.make().pipe(Effect.provideService(AmqpConnection.AmqpConnection, connection))
+      yield* channel.declareQueue({ name: "q" })
+      yield* channel.get("q")
+      isFull = true
+      yield* broker.closeChannels({ replyCode: 406, replyText: "PRECONDITION_FAILED - timed out" })
+      yield* Virtual.settle
+      const getting = yield* Effect.forkChild(reason(channel.get("q")), { startImmediately: true })
+      yield* TestClock.adjust("10 seconds")
+      assert.deepInclude(yield* Fiber.join(getting), { _tag: "OperationTimeout" })
+      yield* Virtual.settle
+      assert.deepInclude(yield* connection.state, { _tag: "Connected", epoch: 1 })
+      isFull = false
+      yield* TestClock.adjust("2 seconds")
+      assert.isTrue(Option.isNone(yield* channel.get("q")))
+    }).pipe(Effect.provide(AmqpMemory.layer)))
 
   const names: ReadonlyArray<
     readonly [string, (channel: AmqpChannel.AmqpChannel) => Effect.Effect<unknown, AmqpError.AmqpError>]

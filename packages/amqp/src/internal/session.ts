@@ -16,6 +16,9 @@ export interface SessionDeadlines {
   readonly close: Duration.Duration
 }
 
+const timedOut = (operation: string, deadline: Duration.Duration): AmqpError =>
+  new AmqpError({ operation, reason: new OperationTimeout({ millis: Duration.toMillis(deadline) }) })
+
 /** One established connection. */
 export class Session {
   /** Counts the sessions of a connection service; no two have the same. */
@@ -83,11 +86,16 @@ export class Session {
     })
   }
 
-  #expire(operation: string, deadline: Duration.Duration): AmqpError {
-    const error = new AmqpError({
-      operation,
-      reason: new OperationTimeout({ millis: Duration.toMillis(deadline) })
+  /** Wait for what the broker owes no answer to: the deadline is the same, and passing it is not its fault. */
+  waited<A, R>(operation: string, effect: Effect.Effect<A, AmqpError, R>): Effect.Effect<A, AmqpError, R> {
+    return Effect.timeoutOrElse(effect, {
+      duration: this.#deadlines.operation,
+      orElse: () => Effect.fail(timedOut(operation, this.#deadlines.operation))
     })
+  }
+
+  #expire(operation: string, deadline: Duration.Duration): AmqpError {
+    const error = timedOut(operation, deadline)
     if (this.blocked === undefined) this.driver.destroyUnsafe(error)
     return error
   }
