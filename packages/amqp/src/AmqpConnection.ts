@@ -437,6 +437,9 @@ export const config: Config.Config<Options> = Config.nested(
   "AMQP"
 )
 
+const given = (options: Options): Options =>
+  Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined))
+
 /**
  * {@link layer} with the options of the environment, see {@link config}. Options given here win over the environment's.
  * Fails with a `ConfigError` if a variable cannot be read.
@@ -449,5 +452,5 @@ export const config: Config.Config<Options> = Config.nested(
 export const layerConfig = (options: Options = {}): Layer.Layer<AmqpConnection, AmqpError | Config.ConfigError> =>
   Layer.effect(
     AmqpConnection,
-    Effect.flatMap(config, (fromEnvironment) => make({ ...fromEnvironment, ...options }))
+    Effect.flatMap(config, (fromEnvironment) => make({ ...fromEnvironment, ...given(options) }))
   )

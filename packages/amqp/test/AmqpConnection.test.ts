@@ -589,6 +589,29 @@ describe("AmqpConnection", () => {
         assert.deepInclude((yield* dialled(parts)).seen[0], { host: "h", port: 1, username: "u", vhost: "v", tls: {} })
       }))
 
+    it.effect("an option that is given as undefined leaves the environment's as it is", () =>
+      Effect.gen(function*() {
+        const seen: Array<AmqpDriver.DriverConnectOptions> = []
+        yield* Layer.build(
+          AmqpConnection.layerConfig({ endpoints: undefined, username: undefined, vhost: "v", startup: { max: 0 } })
+        ).pipe(
+          Effect.provideService(
+            ConfigProvider.ConfigProvider,
+            ConfigProvider.fromEnv({ env: { AMQP_URL: "amqp://a", AMQP_USERNAME: "u", AMQP_VHOST: "w" } })
+          ),
+          Effect.provideService(AmqpDriver.AmqpDriver, {
+            name: "seeing",
+            connect: (options) =>
+              Effect.suspend(() => {
+                seen.push(options)
+                return Effect.fail(ScriptedDriver.lost)
+              })
+          }),
+          Effect.exit
+        )
+        assert.deepInclude(seen[0], { host: "a", username: "u", vhost: "v" })
+      }))
+
     const invalid: ReadonlyArray<readonly [string, AmqpConnection.Options, RegExp]> = [
       ["an empty list of endpoints", { endpoints: [] }, /at least one/],
       ["a URL that cannot be parsed", { endpoints: `not a url ${canary}` }, /amqp:\/\/user/],
