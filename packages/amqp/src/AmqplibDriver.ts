@@ -79,22 +79,26 @@ const connect = (
       dialled = { socket, watch: watch(socket, () => abort.abort()) }
     }
     diagnostics.subscribe("net.client.socket", onSocket)
-    const dialling = amqplib.connect({
-      protocol: options.tls === undefined ? "amqp" : "amqps",
-      hostname: options.host,
-      port: options.port,
-      username: options.username,
-      password: Redacted.value(options.password),
-      vhost: encodeURIComponent(options.vhost),
-      heartbeat: options.heartbeat,
-      frameMax
-    }, {
-      ...tlsOptions(options),
-      noDelay: true,
-      clientProperties: { ...clientProperties, connection_name: options.connectionName },
-      signal: abort.signal
-    } as amqplib.SocketOptions)
-    diagnostics.unsubscribe("net.client.socket", onSocket)
+    let dialling: Promise<ChannelModel>
+    try {
+      dialling = amqplib.connect({
+        protocol: options.tls === undefined ? "amqp" : "amqps",
+        hostname: options.host,
+        port: options.port,
+        username: options.username,
+        password: Redacted.value(options.password),
+        vhost: encodeURIComponent(options.vhost),
+        heartbeat: options.heartbeat,
+        frameMax
+      }, {
+        ...tlsOptions(options),
+        noDelay: true,
+        clientProperties: { ...clientProperties, connection_name: options.connectionName },
+        signal: abort.signal
+      } as amqplib.SocketOptions)
+    } finally {
+      diagnostics.unsubscribe("net.client.socket", onSocket)
+    }
 
     dialling.then(
       (model) => {

@@ -1,8 +1,17 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Arbitrary, Cause, ConfigProvider, Effect, Exit, Fiber, Layer, Redacted, Schedule, Scope, Stream } from "effect"
-import { AmqpChannel, AmqpConnection, AmqpDriver, AmqpError, AmqpPublisher, AmqpTopology } from "effect-amqp"
+import {
+  AmqpChannel,
+  AmqpConnection,
+  AmqpDriver,
+  AmqpError,
+  AmqplibDriver,
+  AmqpPublisher,
+  AmqpTopology
+} from "effect-amqp"
 import { AmqpMemory } from "effect-amqp-memory"
 import { TestClock } from "effect/testing"
+import * as diagnostics from "node:diagnostics_channel"
 import { between } from "./support/Between.ts"
 import * as ScriptedDriver from "./support/ScriptedDriver.ts"
 import * as Virtual from "./support/Virtual.ts"
@@ -612,6 +621,28 @@ describe("AmqpConnection", () => {
         assert.deepInclude(seen[0], { host: "a", username: "u", vhost: "v" })
       }))
 
+    it.effect("whole surrogate pairs are taken", () =>
+      Effect.gen(function*() {
+        const { seen } = yield* dialled({ vhost: "\u{1f430}" })
+        assert.deepInclude(seen[0], { vhost: "\u{1f430}" })
+      }))
+
+    it.effect("amqplib's driver listens to no sockets after a connect that could not begin", () =>
+      Effect.gen(function*() {
+        const exit = yield* AmqplibDriver.driver.connect({
+          host: "h",
+          port: 5672,
+          tls: undefined,
+          vhost: "\ud800",
+          username: "u",
+          password: Redacted.make("p"),
+          heartbeat: 10,
+          connectionName: "c"
+        }, { onBlocked() {}, onUnblocked() {}, onClose() {} }).pipe(Effect.exit)
+        assert.isTrue(Exit.hasDies(exit))
+        assert.isFalse(diagnostics.hasSubscribers("net.client.socket"))
+      }))
+
     const invalid: ReadonlyArray<readonly [string, AmqpConnection.Options, RegExp]> = [
       ["an empty list of endpoints", { endpoints: [] }, /at least one/],
       ["a URL that cannot be parsed", { endpoints: `not a url ${canary}` }, /amqp:\/\/user/],
@@ -623,6 +654,13 @@ describe("AmqpConnection", () => {
       ["a URL with two slashes in the password", { endpoints: `amqp://guest:1/2/${canary}@h` }, /%2F and %40/],
       ["a port out of range", { endpoints: { host: "h", port: 99999 } }, /65535/],
       ["an empty host", { endpoints: { host: "" } }, /host name/],
+      ["half a surrogate pair in the virtual host", { vhost: "\ud800" }, /"vhost".*surrogate/],
+      ["half a surrogate pair in the user name", { username: "\udfff" }, /"username".*surrogate/],
+      [
+        "half a surrogate pair in the password",
+        { password: Redacted.make(`${canary}\ud800`) },
+        /"password".*surrogate/
+      ],
       ["no heartbeat", { heartbeat: 0 }, /1 to 65535/],
       ["a heartbeat of a broken second", { heartbeat: "1500 millis" }, /whole number of seconds/],
       ["no connect deadline", { connectTimeout: "Infinity" }, /finite/],

@@ -83,6 +83,8 @@ const parseUrl = (text: string, defaults: EndpointDefaults): ParsedEndpoint | Am
   }, heartbeat)
 }
 
+const loneSurrogate = /\p{Surrogate}/u
+
 const finish = (endpoint: Endpoint, heartbeat: number | undefined): ParsedEndpoint | AmqpError => {
   if (endpoint.host === "") return invalid("endpoints", "an endpoint has no host name")
   if (!Number.isInteger(endpoint.port) || endpoint.port < 1 || endpoint.port > 65535) {
@@ -90,6 +92,10 @@ const finish = (endpoint: Endpoint, heartbeat: number | undefined): ParsedEndpoi
   }
   if (Buffer.byteLength(endpoint.vhost) > 255) {
     return invalid("vhost", "a virtual host has a name of more than 255 bytes")
+  }
+  const texts = { vhost: endpoint.vhost, username: endpoint.username, password: Redacted.value(endpoint.password) }
+  for (const [option, text] of Object.entries(texts)) {
+    if (loneSurrogate.test(text)) return invalid(option, "it holds half of a surrogate pair, which UTF-8 cannot carry")
   }
   return { endpoint, heartbeat }
 }
