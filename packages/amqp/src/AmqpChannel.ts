@@ -178,6 +178,8 @@ export const make = Effect.fnUntraced(function*(
     }),
     onOpen: Effect.fnUntraced(function*(channel, session) {
       if (prefetch !== undefined) yield* session.bounded("prefetch", channel.prefetch(prefetch))
+      // It may have been closed while the answer was on its way here.
+      if (!channel.isOpen()) return
       opened = {
         channel,
         session,
@@ -239,10 +241,11 @@ export const make = Effect.fnUntraced(function*(
       (channel) => channel.checkQueue(nameOf(queue))
     )
 
-  const ready = (session: Session): Effect.Effect<Opened, AmqpError> =>
-    available.whenOpen(
-      Effect.suspend(() => opened === undefined ? Effect.fail(failed ?? session.ended!) : Effect.succeed(opened))
-    )
+  // The channel may be gone again between the opening of the latch and the turn of who waits for it.
+  const ready: Effect.Effect<Opened, AmqpError> = Effect.suspend(() => {
+    if (failed !== undefined) return Effect.fail(failed)
+    return opened === undefined ? Effect.andThen(available.await, ready) : Effect.succeed(opened)
+  })
 
   const get: AmqpChannel["get"] = (queue, options) => {
     const name = nameOf(queue)
@@ -252,7 +255,7 @@ export const make = Effect.fnUntraced(function*(
       const { channel, deliveries, known, session } = yield* connection.withSession(
         "consume",
         operation,
-        (session) => session.waited(operation, ready(session))
+        (session) => session.waited(operation, ready)
       )
       known.add(name)
       const delivery = yield* session.bounded(operation, channel.get(name, { noAck: options?.noAck === true }))

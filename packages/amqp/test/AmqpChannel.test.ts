@@ -213,6 +213,44 @@ describe("AmqpChannel", () => {
       assert.isTrue(Option.isNone(yield* channel.get("q")))
     }).pipe(Effect.provide(AmqpMemory.layer)))
 
+  it.effect("get waits for the next channel when one is closed as it is made ready", () =>
+    Effect.gen(function*() {
+      const broker = yield* AmqpMemory.AmqpMemory
+      let opens = 0
+      const driver = withChannels(yield* AmqpDriver.AmqpDriver, (open, events) =>
+        Effect.map(open, (channel) => {
+          if (events === AmqpDriver.noChannelEvents || ++opens !== 2) return channel
+          let isClosed = false
+          const error = new AmqpError.AmqpError({
+            operation: "channel",
+            reason: new AmqpError.ChannelClosed({ replyCode: 406, replyText: "PRECONDITION_FAILED" })
+          })
+          const close = Effect.sync(() => {
+            isClosed = true
+            events.onClose(error)
+          })
+          return {
+            ...channel,
+            isOpen: () => !isClosed && channel.isOpen(),
+            prefetch: (count) => Effect.andThen(channel.prefetch(count), close),
+            get: (queue, options) => Effect.suspend(() => isClosed ? Effect.fail(error) : channel.get(queue, options))
+          }
+        }))
+      const connection = yield* AmqpConnection.make().pipe(Effect.provideService(AmqpDriver.AmqpDriver, driver))
+      const channel = yield* AmqpChannel.make({ prefetch: 1 }).pipe(
+        Effect.provideService(AmqpConnection.AmqpConnection, connection)
+      )
+      yield* channel.declareQueue({ name: "q" })
+      // Too young to be opened again at once, so that the get below is there before it is.
+      yield* broker.closeChannels({ replyCode: 406, replyText: "PRECONDITION_FAILED - timed out" })
+      yield* Virtual.settle
+      const getting = yield* Effect.forkChild(channel.get("q"), { startImmediately: true })
+      yield* Virtual.settle
+      yield* TestClock.adjust("2 seconds")
+      assert.isTrue(Option.isNone(yield* Fiber.join(getting)))
+      assert.isAbove(opens, 2)
+    }).pipe(Effect.provide(AmqpMemory.layer)))
+
   const names: ReadonlyArray<
     readonly [string, (channel: AmqpChannel.AmqpChannel) => Effect.Effect<unknown, AmqpError.AmqpError>]
   > = [
