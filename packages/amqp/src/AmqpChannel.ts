@@ -55,10 +55,12 @@ export interface BindingOptions {
 }
 
 /**
- * Operations on exchanges, queues and single messages. Each waits for a connection if there is none, and settles within
- * the connection's `operationTimeout`. All fail with `ConnectionLost`, `OperationTimeout` or `ReconnectAbandoned` when
- * the broker cannot be reached, with `AccessRefused` without the permission, and with `InvalidMessage` for a name or an
- * argument that cannot be sent.
+ * Operations on exchanges, queues and single messages. Each waits for a connection if there is none, opens a channel and
+ * asks its question, each of the three for at most the connection's `operationTimeout`, and closes the channel within
+ * `closeTimeout`. `get` asks a queue that its channel has not seen yet whether it exists first, so it may take twice that.
+ *
+ * All fail with `ConnectionLost`, `OperationTimeout` or `ReconnectAbandoned` when the broker cannot be reached, with
+ * `AccessRefused` without the permission, and with `InvalidMessage` for a name or an argument that cannot be sent.
  */
 export interface AmqpChannel {
   readonly [TypeId]: typeof TypeId

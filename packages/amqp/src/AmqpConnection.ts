@@ -153,7 +153,8 @@ export interface AmqpConnection {
     onFailed?: (error: AmqpError) => void
   ) => Effect.Effect<void, AmqpError, Scope.Scope>
   /**
-   * Run an operation on the live session of a role. Waiting for one counts toward the operation deadline.
+   * Run an operation on the live session of a role, after waiting for one for at most the operation deadline. What the
+   * operation asks the broker has deadlines of its own.
    *
    * @internal
    */
@@ -209,7 +210,10 @@ export interface Options {
   readonly heartbeat?: Duration.Input | undefined
   /** For one endpoint, from dialling to the end of the handshake; `10 seconds` by default. */
   readonly connectTimeout?: Duration.Input | undefined
-  /** For one question to the broker, waiting for a session included; `10 seconds` by default. */
+  /**
+   * For waiting for a session, and for each answer of the broker; `10 seconds` by default. An operation waits for both,
+   * and for the answer to the opening of its channel: at most three times this, and then for its goodbye.
+   */
   readonly operationTimeout?: Duration.Input | undefined
   /** For one goodbye, of a channel or of a connection; `5 seconds` by default. */
   readonly closeTimeout?: Duration.Input | undefined

@@ -180,6 +180,26 @@ describe("AmqpChannel", () => {
       assert.deepInclude(yield* Fiber.join(checking), { _tag: "ConnectionLost" })
     }).pipe(Effect.provide(Virtual.layer({ connection: { operationTimeout: "3 seconds" } }))))
 
+  it.effect("waiting for a connection and waiting for an answer have a deadline each", () =>
+    Effect.gen(function*() {
+      const broker = yield* AmqpMemory.AmqpMemory
+      const channel = yield* AmqpChannel.make()
+      yield* TestClock.adjust("5 seconds")
+      yield* broker.refuseConnects(2)
+      yield* broker.cutConnections
+      yield* Virtual.settle
+      const checking = yield* Effect.forkChild(reason(channel.checkQueue("invoices")), { startImmediately: true })
+      // Connecting, the channel of `get` and the channel of the check are answered, at 2 seconds.
+      yield* broker.stopAnswering({ after: 3 })
+      yield* TestClock.adjust("4999 millis")
+      assert.isUndefined(checking.pollUnsafe())
+      yield* TestClock.adjust("1 millis")
+      assert.deepInclude(yield* Fiber.join(checking), { _tag: "OperationTimeout" })
+    }).pipe(
+      Effect.provide(AmqpConnection.layer({ operationTimeout: "3 seconds" })),
+      Effect.provide(AmqpMemory.layer)
+    ))
+
   it.effect("get gives up on a channel that cannot be opened again, and leaves the session alone", () =>
     Effect.gen(function*() {
       const broker = yield* AmqpMemory.AmqpMemory
