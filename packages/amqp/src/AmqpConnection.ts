@@ -223,7 +223,8 @@ export interface Options {
   readonly tls?: TlsOptions | undefined
   /**
    * How an outage is retried: the first attempt at once, the next ones by this schedule, one budget per outage. By
-   * default every second, 100 times. A session that lasts less than the first delay does not end its outage.
+   * default every second, 100 times. A session that lasts less than one second, or than the first delay, does not end
+   * its outage: the next attempt is one more of the same budget.
    */
   readonly retry?: RetryOptions | undefined
   /**

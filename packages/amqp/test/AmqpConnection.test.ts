@@ -56,7 +56,7 @@ const expectedDials = (script: ReadonlyArray<ScriptedDriver.Dial>, plan: Plan): 
   for (;;) {
     if ("lasts" in result) {
       now += result.lasts
-      if (result.lasts >= (plan.max === 0 ? 0 : plan.interval)) {
+      if (result.lasts >= Math.max(1000, plan.max === 0 ? 0 : plan.interval)) {
         retries = 0
         result = dial()
         continue
@@ -411,6 +411,27 @@ describe("AmqpConnection", () => {
           Layer.provideMerge(AmqpMemory.layer)
         )
       )))
+
+    const budgets: ReadonlyArray<readonly [string, AmqpConnection.RetryOptions, number]> = [
+      ["without retries", { max: 0 }, 1],
+      ["without delays", Schedule.recurs(3), 4]
+    ]
+    it.effect.each(budgets)(
+      "sessions of a millisecond are not dialled for ever under a budget %s",
+      ([, retry, dials]) =>
+        Effect.gen(function*() {
+          const log = newLog()
+          yield* AmqpConnection.make({ retry }).pipe(
+            Effect.provideServiceEffect(
+              AmqpDriver.AmqpDriver,
+              ScriptedDriver.make(Array.from({ length: 100 }, () => ({ lasts: 1 })), log)
+            ),
+            Effect.forkChild({ startImmediately: true })
+          )
+          yield* TestClock.adjust("60 seconds")
+          assert.strictEqual(log.dials.length, dials)
+        })
+    )
   })
 
   describe("blocked by the broker", () => {

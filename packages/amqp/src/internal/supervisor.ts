@@ -115,6 +115,9 @@ const startSchedule = (
 // noticed: that takes it two heartbeats.
 const healingHeartbeats = 3
 
+// A session must last this long to end its outage, even if the schedule has no delays.
+const steadyMillis = 1000
+
 /** Make a supervisor that is idle until started; everything it holds ends with the scope. */
 export const make = Effect.fnUntraced(function*(
   options: SupervisorOptions
@@ -404,12 +407,12 @@ export const make = Effect.fnUntraced(function*(
       yield* Effect.logWarning("AMQP connection lost", { reason: ended.cause.message, uptimeMillis: ended.uptime })
       const fresh = yield* startSchedule("retry", options.reconnect)
       const first = yield* fresh(clock.currentTimeMillisUnsafe(), ended.cause)
-      if (ended.uptime >= (first === undefined ? 0 : Duration.toMillis(first))) {
+      if (ended.uptime >= Math.max(steadyMillis, first === undefined ? 0 : Duration.toMillis(first))) {
         step = yield* startSchedule("retry", options.reconnect)
         budget = { startup: false, attempts: 0 }
         yield* setState({ _tag: "Reconnecting", role, attempt: 1, cause: ended.cause, nextDelay: Duration.zero })
       } else {
-        // A session that did not even last one interval has not ended the outage: without this a broker that accepts
+        // A session that did not even last that long has not ended the outage: without this a broker that accepts
         // and hangs up would be dialled without a pause and without an end.
         yield* pause(step, budget, ended.cause)
       }
