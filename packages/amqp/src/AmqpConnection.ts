@@ -229,7 +229,8 @@ export interface Options {
   readonly retry?: RetryOptions | undefined
   /**
    * How the first connect is retried; every second, 10 times, by default. Refused credentials, a refused virtual host
-   * and TLS errors are not retried at start-up.
+   * and TLS errors are not retried at start-up. A session that is lost before it is announced is an attempt that failed.
+   * The second session, which is connected later, is retried as after an outage.
    */
   readonly startup?: RetryOptions | undefined
 }
@@ -296,19 +297,20 @@ export const make = Effect.fnUntraced(function*(
   const closeTimeout = yield* bound("closeTimeout", options.closeTimeout ?? "5 seconds")
 
   let epoch = 0
-  const makeSupervisor = SupervisorModule.make({
-    driver,
-    endpoints,
-    connectionName: options.connectionName ?? "effect-amqp",
-    heartbeat: Duration.seconds(heartbeatSeconds),
-    connectTimeout,
-    deadlines: { operation: operationTimeout, close: closeTimeout },
-    startup: scheduleOf(options.startup, 10),
-    reconnect: scheduleOf(options.retry, 100),
-    nextEpoch: () => ++epoch
-  })
-  const first = yield* makeSupervisor
-  const second = yield* makeSupervisor
+  const makeSupervisor = (startup: Schedule.Schedule<unknown, AmqpError> | undefined) =>
+    SupervisorModule.make({
+      driver,
+      endpoints,
+      connectionName: options.connectionName ?? "effect-amqp",
+      heartbeat: Duration.seconds(heartbeatSeconds),
+      connectTimeout,
+      deadlines: { operation: operationTimeout, close: closeTimeout },
+      startup,
+      reconnect: scheduleOf(options.retry, 100),
+      nextEpoch: () => ++epoch
+    })
+  const first = yield* makeSupervisor(scheduleOf(options.startup, 10))
+  const second = yield* makeSupervisor(undefined)
   // Setups for every session wait in the second supervisor until it is started.
   const supervisors: readonly [Supervisor, Supervisor] = [first, second]
 

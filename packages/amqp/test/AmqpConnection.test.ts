@@ -47,7 +47,7 @@ const expectedDials = (script: ReadonlyArray<ScriptedDriver.Dial>, plan: Plan): 
     return script[next++] ?? { refused: true }
   }
   let result = dial()
-  for (let retry = 0; "refused" in result; retry++) {
+  for (let retry = 0; !("lasts" in result); retry++) {
     if (retry === plan.startupMax) return dials
     now += plan.startupInterval
     result = dial()
@@ -72,8 +72,8 @@ const expectedDials = (script: ReadonlyArray<ScriptedDriver.Dial>, plan: Plan): 
 describe("AmqpConnection", () => {
   describe("retries", () => {
     const Dial: Arbitrary.Arbitrary<ScriptedDriver.Dial> = Arbitrary.map(
-      Arbitrary.all({ refused: between(0, 2), lasts: between(0, 4000) }),
-      ({ lasts, refused }) => refused > 0 ? { refused: true } : { lasts }
+      Arbitrary.all({ kind: between(0, 3), lasts: between(1, 4000) }),
+      ({ kind, lasts }) => kind === 0 ? { lasts } : kind === 1 ? { hangsUp: true } : { refused: true }
     )
     it.effect.prop(
       "dials at exactly the instants that the schedules give, one budget per outage, and leaks nothing",
@@ -165,6 +165,22 @@ describe("AmqpConnection", () => {
         assert.strictEqual(reasonOf(exit)._tag, "ConnectionRefused")
         assert.deepStrictEqual(dials.slice(0, 3).sort(), ["a", "b", "c"])
         assert.deepStrictEqual(dials.slice(3).sort(), ["a", "b", "c"])
+      }))
+
+    it.effect("a session that ends before it is announced is an attempt of the start-up budget", () =>
+      Effect.gen(function*() {
+        const log = newLog()
+        const building = yield* AmqpConnection.make({ startup: { max: 2 } }).pipe(
+          Effect.provideServiceEffect(
+            AmqpDriver.AmqpDriver,
+            ScriptedDriver.make(Array.from({ length: 200 }, () => ({ hangsUp: true })), log)
+          ),
+          Effect.exit,
+          Effect.forkChild({ startImmediately: true })
+        )
+        yield* TestClock.adjust("1 hour")
+        assert.deepStrictEqual(log.dials, [0, 1000, 2000])
+        assert.strictEqual(reasonOf(yield* Fiber.join(building))._tag, "ConnectionLost")
       }))
 
     it.effect("a peer that never answers fails the attempt at the connect deadline", () =>
@@ -480,6 +496,21 @@ describe("AmqpConnection", () => {
           [1, 2]
         )
       }).pipe(Effect.provide(Virtual.layer())))
+
+    it.effect("a second session that is asked for during an outage waits for its end as the first does", () =>
+      Effect.gen(function*() {
+        const broker = yield* AmqpMemory.AmqpMemory
+        yield* AmqpPublisher.make()
+        yield* TestClock.adjust("5 seconds")
+        yield* broker.refuseConnects(1000)
+        yield* broker.cutConnections
+        yield* Virtual.settle
+        const making = yield* Effect.forkChild(Effect.exit(AmqpChannel.make()), { startImmediately: true })
+        yield* TestClock.adjust("50 seconds")
+        yield* broker.refuseConnects(0)
+        yield* TestClock.adjust("2 seconds")
+        assert.isTrue(Exit.isSuccess(yield* Fiber.join(making)))
+      }).pipe(Effect.provide(AmqpConnection.layer().pipe(Layer.provideMerge(AmqpMemory.layer)))))
   })
 
   describe("never hangs", () => {

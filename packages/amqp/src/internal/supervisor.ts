@@ -45,7 +45,8 @@ export interface SupervisorOptions {
   readonly heartbeat: Duration.Duration
   readonly connectTimeout: Duration.Duration
   readonly deadlines: SessionDeadlines
-  readonly startup: Schedule.Schedule<unknown, AmqpError>
+  /** For the first session; without it that is retried as after a loss, because the connection has been up. */
+  readonly startup: Schedule.Schedule<unknown, AmqpError> | undefined
   readonly reconnect: Schedule.Schedule<unknown, AmqpError>
   /** Shared by the supervisors of one connection, so that no two sessions have the same epoch. */
   readonly nextEpoch: () => number
@@ -288,7 +289,7 @@ export const make = Effect.fnUntraced(function*(
     return yield* failure!
   })
 
-  /** Serve one session until it ends; returns why, and for how many milliseconds it was announced. */
+  /** Serve one session until it ends; returns why, and for how many milliseconds it was announced, if it was. */
   const serve = Effect.fnUntraced(function*(dialled: Dialled, sessionScope: Scope.Scope) {
     const session = new Session({
       epoch: options.nextEpoch(),
@@ -313,7 +314,7 @@ export const make = Effect.fnUntraced(function*(
       done.add(registration)
       yield* runSetup(registration, session, begun)
     }
-    if (!session.isAlive) return { cause: session.ended!, uptime: 0 }
+    if (!session.isAlive) return { cause: session.ended!, uptime: undefined }
 
     const announcedAt = Elapsed.millis(clock)
     const connected: State = {
@@ -356,12 +357,12 @@ export const make = Effect.fnUntraced(function*(
   ): Effect.fn.Return<Dialled, AmqpError, Scope.Scope> {
     for (;;) {
       budget.attempts++
-      if (budget.startup) yield* setState({ _tag: "Connecting", role, attempt: budget.attempts })
+      if (budget.startup && budget.attempts > 1) {
+        yield* setState({ _tag: "Connecting", role, attempt: budget.attempts })
+      }
       const result = yield* Effect.result(dial)
       if (result._tag === "Success") return result.success
-      const error = result.failure
-      if (budget.startup && !error.isRetryable) return yield* error
-      yield* pause(step, budget, error)
+      yield* pause(step, budget, result.failure)
     }
   })
 
@@ -371,6 +372,7 @@ export const make = Effect.fnUntraced(function*(
     budget: { readonly startup: boolean; readonly attempts: number },
     cause: AmqpError
   ): Effect.fn.Return<void, AmqpError> {
+    if (budget.startup && !cause.isRetryable) return yield* cause
     const delay = yield* step(clock.currentTimeMillisUnsafe(), cause)
     if (delay === undefined) {
       return yield* budget.startup ? cause : new AmqpError({
@@ -399,15 +401,27 @@ export const make = Effect.fnUntraced(function*(
     )
 
   const supervise: Effect.Effect<never, AmqpError> = Effect.gen(function*() {
-    let budget: { readonly startup: boolean; attempts: number } = { startup: true, attempts: 0 }
-    let ended = yield* cycle(yield* startSchedule("startup", options.startup), budget)
-    let step = yield* startSchedule("retry", options.reconnect)
+    let budget: { readonly startup: boolean; attempts: number } = {
+      startup: options.startup !== undefined,
+      attempts: 0
+    }
+    let step = options.startup === undefined
+      ? yield* startSchedule("retry", options.reconnect)
+      : yield* startSchedule("startup", options.startup)
+    yield* setState({ _tag: "Connecting", role, attempt: 1 })
+    let ended = yield* cycle(step, budget)
+    // A session that nobody has seen ends no start-up: it is one more attempt that failed.
+    while (ended.uptime === undefined) {
+      yield* pause(step, budget, ended.cause)
+      ended = yield* cycle(step, budget)
+    }
+    step = yield* startSchedule("retry", options.reconnect)
     budget = { startup: false, attempts: 0 }
     for (;;) {
-      yield* Effect.logWarning("AMQP connection lost", { reason: ended.cause.message, uptimeMillis: ended.uptime })
+      yield* Effect.logWarning("AMQP connection lost", { reason: ended.cause.message, uptimeMillis: ended.uptime ?? 0 })
       const fresh = yield* startSchedule("retry", options.reconnect)
       const first = yield* fresh(clock.currentTimeMillisUnsafe(), ended.cause)
-      if (ended.uptime >= Math.max(steadyMillis, first === undefined ? 0 : Duration.toMillis(first))) {
+      if ((ended.uptime ?? 0) >= Math.max(steadyMillis, first === undefined ? 0 : Duration.toMillis(first))) {
         step = yield* startSchedule("retry", options.reconnect)
         budget = { startup: false, attempts: 0 }
         yield* setState({ _tag: "Reconnecting", role, attempt: 1, cause: ended.cause, nextDelay: Duration.zero })

@@ -7,8 +7,11 @@ import { Clock, Effect, FiberSet } from "effect"
 import type { AmqpDriver } from "effect-amqp"
 import { AmqpError } from "effect-amqp"
 
-/** What happens at one dial: it is refused, or it succeeds and the session lasts so many milliseconds. */
-export type Dial = { readonly refused: true } | { readonly lasts: number }
+/**
+ * What happens at one dial: it is refused, it succeeds and the session lasts so many milliseconds, or it succeeds and the
+ * session is over before anybody can see it.
+ */
+export type Dial = { readonly refused: true } | { readonly lasts: number } | { readonly hangsUp: true }
 
 export interface Log {
   /** When each dial happened, in milliseconds of the clock. */
@@ -55,7 +58,8 @@ export const make = (
           }
           log.open++
           log.listeners++
-          fork(Effect.andThen(Effect.sleep(dial.lasts), Effect.sync(() => end(lost))))
+          if ("hangsUp" in dial) end(lost)
+          else fork(Effect.andThen(Effect.sleep(dial.lasts), Effect.sync(() => end(lost))))
           return Effect.succeed<AmqpDriver.DriverConnection>({
             serverProperties: { product: "scripted" },
             frameMax: 131072,
