@@ -314,14 +314,15 @@ export const make = Effect.fnUntraced(function*(
   // Setups for every session wait in the second supervisor until it is started.
   const supervisors: readonly [Supervisor, Supervisor] = [first, second]
 
-  const supervisorOf = (role: Role | undefined): Effect.Effect<Supervisor> => {
-    if (role === undefined || first.role() === role) return Effect.succeed(first)
-    if (first.role() === undefined) return Effect.as(first.assign(role), first)
-    return Effect.as(
-      Effect.andThen(second.role() === undefined ? second.assign(role) : Effect.void, second.start),
-      second
-    )
-  }
+  const supervisorOf = (role: Role | undefined): Effect.Effect<Supervisor> =>
+    Effect.suspend(() => {
+      if (role === undefined || first.role() === role) return Effect.succeed(first)
+      if (first.role() === undefined) return Effect.as(first.assign(role), first)
+      return Effect.as(
+        Effect.andThen(second.role() === undefined ? second.assign(role) : Effect.void, second.start),
+        second
+      )
+    })
 
   const register: AmqpConnection["register"] = (role, setup, onFailed = () => {}) =>
     Effect.uninterruptibleMask((restore) =>

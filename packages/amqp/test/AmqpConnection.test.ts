@@ -497,6 +497,16 @@ describe("AmqpConnection", () => {
         )
       }).pipe(Effect.provide(Virtual.layer())))
 
+    it.effect("an operation takes the session of its role when it runs, not when it is written down", () =>
+      Effect.gen(function*() {
+        const connection = yield* AmqpConnection.AmqpConnection
+        const epochOf = (role: AmqpConnection.Role) =>
+          connection.withSession(role, "test", (session) => Effect.succeed(session.epoch))
+        const publish = epochOf("publish")
+        const consume = epochOf("consume")
+        assert.deepStrictEqual([yield* publish, yield* consume, yield* publish], [1, 2, 1])
+      }).pipe(Effect.provide(AmqpConnection.layer().pipe(Layer.provideMerge(AmqpMemory.layer)))))
+
     it.effect("a second session that is asked for during an outage waits for its end as the first does", () =>
       Effect.gen(function*() {
         const broker = yield* AmqpMemory.AmqpMemory
@@ -648,6 +658,14 @@ describe("AmqpConnection", () => {
           AMQP_VHOST: "v"
         })
         assert.deepInclude((yield* dialled(parts)).seen[0], { host: "h", port: 1, username: "u", vhost: "v", tls: {} })
+      }))
+
+    it.effect("an IPv6 address is dialled without its brackets", () =>
+      Effect.gen(function*() {
+        const url = yield* dialled({ endpoints: "amqp://[::1]:1234" })
+        assert.deepInclude(url.seen[0], { host: "::1", port: 1234 })
+        const parts = yield* dialled(yield* optionsOf({ AMQP_HOST: "[::1]" }))
+        assert.deepInclude(parts.seen[0], { host: "::1" })
       }))
 
     it.effect("an option that is given as undefined leaves the environment's as it is", () =>

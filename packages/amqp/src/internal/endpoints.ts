@@ -29,7 +29,7 @@ export const parse = (input: EndpointInput, defaults: EndpointDefaults): ParsedE
   if (Redacted.isRedacted(input)) return parseUrl(Redacted.value(input), defaults)
   const tls = input.tls === true ? defaults.tls ?? {} : input.tls === false ? undefined : defaults.tls
   return finish({
-    host: input.host,
+    host: withoutBrackets(input.host),
     port: input.port ?? (tls === undefined ? 5672 : 5671),
     tls,
     vhost: defaults.vhost ?? "/",
@@ -74,7 +74,7 @@ const parseUrl = (text: string, defaults: EndpointDefaults): ParsedEndpoint | Am
     heartbeat = Number(value)
   }
   return finish({
-    host: url.hostname.replace(/^\[|\]$/g, ""),
+    host: withoutBrackets(url.hostname),
     port: url.port === "" ? (url.protocol === "amqp:" ? 5672 : 5671) : Number(url.port),
     tls: url.protocol === "amqp:" ? undefined : defaults.tls ?? {},
     vhost: vhost === "" ? defaults.vhost ?? "/" : vhost,
@@ -82,6 +82,9 @@ const parseUrl = (text: string, defaults: EndpointDefaults): ParsedEndpoint | Am
     password: url.password === "" ? defaults.password ?? Redacted.make("guest") : Redacted.make(password)
   }, heartbeat)
 }
+
+// An IPv6 address is written in brackets before a port, and dialled without.
+const withoutBrackets = (host: string): string => host.replace(/^\[(.*)\]$/, "$1")
 
 const loneSurrogate = /\p{Surrogate}/u
 
