@@ -17,6 +17,7 @@ import { AmqpConnection } from "./AmqpConnection.ts"
 import type { Arguments, DriverChannel, QueueInfo } from "./AmqpDriver.ts"
 import { AmqpError, InvalidMessage } from "./AmqpError.ts"
 import { Delivery } from "./AmqpMessage.ts"
+import { allOrNothing } from "./internal/allOrNothing.ts"
 import { DeliveryChannel } from "./internal/deliveryChannel.ts"
 import { checkName, Refused, tableSize } from "./internal/encodeMessage.ts"
 import { keep } from "./internal/liveChannel.ts"
@@ -153,8 +154,12 @@ interface Opened {
 }
 
 /** Open a channel that lives on until the scope ends; fails if the connection is finished. */
-export const make = Effect.fnUntraced(function*(
+export const make = (
   options: Options = {}
+): Effect.Effect<AmqpChannel, AmqpError, AmqpConnection | Scope.Scope> => allOrNothing(open(options))
+
+const open = Effect.fnUntraced(function*(
+  options: Options
 ): Effect.fn.Return<AmqpChannel, AmqpError, AmqpConnection | Scope.Scope> {
   const connection = yield* AmqpConnection
   const prefetch = options.prefetch
@@ -263,7 +268,8 @@ export const make = Effect.fnUntraced(function*(
       const delivery = yield* session.bounded(operation, channel.get(name, { noAck: options?.noAck === true }))
       return Option.map(
         delivery,
-        (delivery) => new Delivery(delivery, session.epoch, options?.noAck === true ? undefined : deliveries, name)
+        (delivery) =>
+          new Delivery(delivery, session.epoch, options?.noAck === true ? undefined : deliveries, name, name)
       )
     })
   }

@@ -163,8 +163,8 @@ const subscriptionOptions = Effect.fnUntraced(function*(
   return { queue, prefetch, exclusive: options.exclusive === true, arguments: options.arguments ?? {} }
 })
 
-const settle = (delivery: Delivery, settlement: Settlement): boolean =>
-  settlement === "ack" || settlement === "delayed"
+const settle = (delivery: Delivery, settlement: Exclude<Settlement, "delayed">): boolean =>
+  settlement === "ack"
     ? delivery.ackSoonUnsafe()
     : delivery.nackUnsafe(false, settlement === "requeue")
 
@@ -179,9 +179,10 @@ const inBatches = (size: number, within: Duration.Duration): Portions<Batch> => 
   first: ([first]) => first,
   all: (batch) => batch,
   settle(batch, settlement) {
+    const open = batch.filter((delivery) => !delivery.isSettled)
     // Batches are handled one by one and in order, so all before this one is settled.
-    if (settlement === "ack" && batch[batch.length - 1]!.ackUnsafe(true)) return batch.length
-    return batch.filter((delivery) => settle(delivery, settlement)).length
+    if (settlement === "ack" && open.at(-1)?.ackUnsafe(true) === true) return open.length
+    return open.filter((delivery) => settle(delivery, settlement)).length
   },
   intake: (onBatch) =>
     Effect.map(FiberSet.makeRuntime<never>(), (runFork) =>
@@ -325,7 +326,8 @@ export const layer = <E, R>(
 
 /**
  * Consume in batches, one by one and in order, until interrupted, and drain then; otherwise as {@link run}. The
- * messages of a batch share the outcome of their handler, and come from one channel.
+ * messages of a batch come from one channel and share the outcome of their handler, but for those that it has settled
+ * by itself; with {@link retry} each is delayed, or requeued, as it goes with its own copy.
  *
  * @example
  * ```ts
@@ -384,9 +386,14 @@ export const stream = (
  * returns this: durable if `invoices` is, and quorum queues if it was given as one. They are never deleted.
  *
  * What waits is a copy with the same body, message id and other properties, its number in the header `x-retry-attempt`
- * and where it was first published in others, so that a delivery shows the original exchange and routing key. Its
- * `expiration` is left out, and one without a content type or a message id gets one. The copy is confirmed before the
- * original is acknowledged; if it cannot be published, the original is requeued after a second.
+ * with the queue that it counts for in `x-retry-queue`, and where it was first published in others, so that a delivery
+ * shows the original exchange and routing key. Its `expiration` is left out, and so is its `CC` header, by which the
+ * broker would route the copy to other queues too; one without a content type or a message id gets one.
+ *
+ * The copy is confirmed before the original is acknowledged. If it cannot be published, the original is requeued after
+ * a second; if it never could be, because its headers have no room for more or hold what cannot be sent, the original is
+ * dead-lettered, and that is logged. A message that its handler has settled by itself, or whose channel is gone, so that
+ * it comes again, is not copied.
  *
  * The schedule must end, within 100 delays of up to 49 days; `Schedule.jittered` has no effect on it. A server-named
  * queue cannot have this policy.

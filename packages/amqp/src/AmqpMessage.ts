@@ -109,10 +109,18 @@ export class Delivery {
   readonly properties: WireProperties
   readonly body: Uint8Array
   readonly #channel: DeliveryChannel | undefined
+  /** What the broker calls the queue. */
+  readonly #queueName: string
   #settled = false
 
   /** @internal */
-  constructor(from: DriverDelivery, epoch: number, channel: DeliveryChannel | undefined, queue: string) {
+  constructor(
+    from: DriverDelivery,
+    epoch: number,
+    channel: DeliveryChannel | undefined,
+    queue: string,
+    queueName: string
+  ) {
     const headers = from.properties.headers
     this.epoch = epoch
     this.deliveryTag = from.deliveryTag
@@ -123,6 +131,7 @@ export class Delivery {
     this.properties = from.properties
     this.body = from.body
     this.#channel = channel
+    this.#queueName = queueName
     // A delayed message comes back through the default exchange.
     if (headers !== undefined && from.exchange === "") {
       const exchange = headers[Attempts.exchangeHeader]
@@ -147,8 +156,8 @@ export class Delivery {
   /**
    * Which attempt at the message this is, counted from 1, as far as its headers tell:
    *
-   * - `x-retry-attempt` if `AmqpConsumer.retry` delayed it; otherwise one more than `x-death` says that this queue
-   *   rejected it, where expiry in a queue does not count;
+   * - `x-retry-attempt` if `AmqpConsumer.retry` delayed it for this queue; otherwise one more than `x-death` says that
+   *   this queue rejected it, where expiry in a queue does not count;
    * - and to that `x-delivery-count`, by which quorum queues count how often they delivered it before;
    * - at least 2 if it is `redelivered`: a classic queue says no more than that.
    *
@@ -156,7 +165,7 @@ export class Delivery {
    * @see https://www.rabbitmq.com/docs/quorum-queues#poison-message-handling
    */
   get attempts(): number {
-    return Attempts.attempts(this.properties.headers, this.queue, this.redelivered)
+    return Attempts.attempts(this.properties.headers, this.#queueName, this.redelivered)
   }
 
   /** Whether the channel that it came by is gone: then it will come again, and acknowledging it writes nothing. */
@@ -210,6 +219,11 @@ export class Delivery {
   /** `basic.reject`: as {@link nack} for one message, in plain AMQP 0-9-1. */
   reject(options?: { readonly requeue?: boolean | undefined }): Effect.Effect<boolean> {
     return Effect.sync(() => this.#take()?.reject(this.deliveryTag, options?.requeue === true) === true)
+  }
+
+  /** @internal */
+  get isSettled(): boolean {
+    return this.#settled || this.#channel?.isSettled(this.deliveryTag) === true
   }
 
   /** @internal */

@@ -28,6 +28,7 @@ import { AmqpConnection } from "./AmqpConnection.ts"
 import type { AmqpError } from "./AmqpError.ts"
 import type { Message } from "./AmqpMessage.ts"
 import * as AfterCallback from "./internal/afterCallback.ts"
+import { allOrNothing } from "./internal/allOrNothing.ts"
 import { Deadlines } from "./internal/deadlines.ts"
 import * as Elapsed from "./internal/elapsed.ts"
 import type { Encoded } from "./internal/encodeMessage.ts"
@@ -150,8 +151,12 @@ const recycleMillis = 1000
  * Make a publisher with a channel of its own, which is drained and closed when the scope ends. Waits for the channel,
  * and fails if the connection is finished, or with `InvalidConfiguration`.
  */
-export const make = Effect.fnUntraced(function*(
+export const make = (
   options: Options = {}
+): Effect.Effect<AmqpPublisher, AmqpError, AmqpConnection | Scope.Scope> => allOrNothing(open(options))
+
+const open = Effect.fnUntraced(function*(
+  options: Options
 ): Effect.fn.Return<AmqpPublisher, AmqpError, AmqpConnection | Scope.Scope> {
   const connection = yield* AmqpConnection
   const confirmTimeout = yield* bound("confirmTimeout", options.confirmTimeout ?? "5 seconds")

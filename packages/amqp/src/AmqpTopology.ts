@@ -17,6 +17,7 @@ import { AmqpConnection } from "./AmqpConnection.ts"
 import type { Arguments } from "./AmqpDriver.ts"
 import { noChannelEvents } from "./AmqpDriver.ts"
 import { AmqpError, InvalidConfiguration } from "./AmqpError.ts"
+import { allOrNothing } from "./internal/allOrNothing.ts"
 import { checkName, Refused, tableSize } from "./internal/encodeMessage.ts"
 import { nameOn } from "./internal/queueName.ts"
 import type { Session } from "./internal/session.ts"
@@ -346,7 +347,11 @@ const declareOn = (session: Session, topology: Topology): Effect.Effect<void, Am
  * Fails with `TopologyMismatch`, `AccessRefused`, `NotFound` (a binding to something that is not there),
  * `OperationRefused`, or `InvalidConfiguration` before anything is sent.
  */
-export const declare = Effect.fnUntraced(function*(
+export const declare = (
+  topology: Topology
+): Effect.Effect<void, AmqpError, AmqpConnection | Scope.Scope> => allOrNothing(register(topology))
+
+const register = Effect.fnUntraced(function*(
   topology: Topology
 ): Effect.fn.Return<void, AmqpError, AmqpConnection | Scope.Scope> {
   const connection = yield* AmqpConnection

@@ -8,6 +8,7 @@ import {
   Layer,
   Logger,
   Metric,
+  Redacted,
   References,
   Schedule,
   Schema,
@@ -15,7 +16,7 @@ import {
   Stream,
   Tracer
 } from "effect"
-import { AmqpChannel, AmqpConnection, AmqpConsumer, AmqpPublisher, AmqpTopology } from "effect-amqp"
+import { AmqpChannel, AmqpConnection, AmqpConsumer, AmqpDriver, AmqpPublisher, AmqpTopology } from "effect-amqp"
 import type { AmqpMessage } from "effect-amqp"
 import { AmqpMemory } from "effect-amqp-memory"
 import { TestClock } from "effect/testing"
@@ -56,6 +57,26 @@ const sendWith = (rest: Partial<AmqpMessage.Message>, ...bodies: ReadonlyArray<A
     yield* settled
   })
 
+/** A message of another client, which sends what ours would refuse. */
+const sendForeign = Effect.fnUntraced(function*(properties: AmqpDriver.WireProperties) {
+  const driver = yield* AmqpDriver.AmqpDriver
+  const connection = yield* driver.connect({
+    host: "localhost",
+    port: 5672,
+    tls: undefined,
+    vhost: "/",
+    username: "guest",
+    password: Redacted.make("guest"),
+    heartbeat: 0,
+    connectionName: "foreign"
+  }, { onBlocked() {}, onUnblocked() {}, onClose() {} })
+  const channel = yield* connection.openChannel({ confirm: false }, AmqpDriver.noChannelEvents)
+  channel.publishUnsafe({ exchange: "", routingKey: "work", mandatory: false, properties, body: new Uint8Array() })
+  yield* channel.close
+  yield* connection.close
+  yield* settled
+})
+
 const ready = (queue: string) => Effect.flatMap(AmqpMemory.AmqpMemory, (broker) => broker.depth(queue))
 
 const unacked = Effect.map(
@@ -67,6 +88,19 @@ const consumers = Effect.map(
   Effect.flatMap(AmqpConnection.AmqpConnection, (connection) => connection.health),
   (health) => health.consumers
 )
+
+/** A metric of the consumers of the queue, as it is told to whoever collects metrics. */
+const metric = (id: string, policy?: string) =>
+  Effect.map(Metric.snapshot, (snapshot) => {
+    const found = snapshot.find((metric) => {
+      const attributes = metric.attributes as Record<string, string> | undefined
+      return metric.id === id && attributes?.["queue"] === "work" && attributes["policy"] === policy
+    })
+    return found?.type === "Counter" ? found.state.count : found?.type === "Gauge" ? found.state.value : undefined
+  })
+
+const withOwnMetrics = <A, E, R>(test: Effect.Effect<A, E, R>) =>
+  Effect.suspend(() => Effect.provideService(test, Metric.MetricRegistry, new Map()))
 
 /** What is logged meanwhile, as messages with their annotations. */
 const logging = (lines: Array<{ readonly message: string; readonly annotations: Readonly<Record<string, unknown>> }>) =>
@@ -316,6 +350,24 @@ describe("AmqpConsumer", () => {
         yield* settled
         assert.strictEqual(yield* unacked, 0)
       })))
+
+    it.effect("a handler that refuses all messages up to its own refuses none that was handled", () =>
+      onMemory(Effect.gen(function*() {
+        const seen: Array<string> = []
+        yield* send("a", "b", "c")
+        yield* AmqpConsumer.make(
+          work,
+          Effect.fnUntraced(function*(delivery) {
+            const text = yield* delivery.text
+            seen.push(text)
+            if (text === "c" && !delivery.redelivered) yield* delivery.nack({ multiple: true, requeue: true })
+          }),
+          { concurrency: 3 }
+        )
+        yield* settled
+        assert.deepStrictEqual(seen, ["a", "b", "c", "c"])
+        assert.deepStrictEqual([yield* ready("work"), yield* unacked], [0, 0])
+      })))
   })
 
   describe("the broker's delivery acknowledgement timeout", () => {
@@ -432,6 +484,28 @@ describe("AmqpConsumer", () => {
         assert.deepStrictEqual([yield* unacked, yield* ready("work")], [0, 0])
       })))
 
+    it.effect("an acknowledgement that was due when its channel was lost is counted as stale, and not as acked", () =>
+      onMemory(Effect.gen(function*() {
+        const broker = yield* AmqpMemory.AmqpMemory
+        let finish = () => {}
+        const consumer = yield* AmqpConsumer.make(
+          work,
+          (delivery) =>
+            delivery.redelivered
+              ? Effect.void
+              : Effect.callback<void>((resume) => {
+                finish = () => resume(Effect.void)
+              })
+        )
+        yield* send("a")
+        // It ends in the turn in which the client hears of the cut, and before it does.
+        yield* Effect.andThen(broker.cutConnections, Effect.sync(() => finish()))
+        yield* pass(5000)
+        assert.deepStrictEqual([yield* unacked, yield* ready("work")], [0, 0])
+        assert.deepInclude(yield* consumer.counts, { delivered: 2, acked: 1, stale: 1 })
+        assert.strictEqual(yield* metric("amqp_consumer_acked"), 1)
+      })).pipe(withOwnMetrics))
+
     it.effect("what no handler had begun with when the channel was lost is handled once", () =>
       onMemory(Effect.gen(function*() {
         const broker = yield* AmqpMemory.AmqpMemory
@@ -467,6 +541,35 @@ describe("AmqpConsumer", () => {
         yield* pass(5000)
         const error = yield* Effect.flip(Fiber.join(running))
         assert.strictEqual(error.reason._tag, "NotFound")
+      })))
+
+    it.effect("a consumer that has ended does not come back, also when its queue does", () =>
+      onMemory(Effect.gen(function*() {
+        const broker = yield* AmqpMemory.AmqpMemory
+        const channel = yield* AmqpChannel.AmqpChannel
+        const consumer = yield* AmqpConsumer.make(work, () => Effect.void)
+        yield* channel.deleteQueue(work)
+        yield* pass(60_000)
+        assert.strictEqual((yield* Effect.flip(consumer.ended)).reason._tag, "NotFound")
+        yield* channel.declareQueue(work)
+        yield* broker.cutConnections
+        yield* pass(10_000)
+        assert.strictEqual((yield* broker.queue("work"))?.consumers, 0)
+        assert.deepInclude(yield* consumer.health, { _tag: "Detached", ended: true })
+      })))
+
+    it.effect("a consumer that could not be made leaves nothing behind in its scope", () =>
+      onMemory(Effect.gen(function*() {
+        const broker = yield* AmqpMemory.AmqpMemory
+        const before = yield* broker.counts
+        for (let attempt = 0; attempt < 3; attempt++) {
+          const error = yield* Effect.flip(AmqpConsumer.make("nowhere", () => Effect.void, {
+            onFailure: AmqpConsumer.retry(Schedule.recurs(1))
+          }))
+          assert.strictEqual(error.reason._tag, "NotFound")
+        }
+        assert.deepStrictEqual(yield* consumers, [])
+        assert.deepStrictEqual(yield* broker.counts, before)
       })))
 
     it.effect("a queue that another consumer has for itself is tried again for three heartbeats", () =>
@@ -624,6 +727,25 @@ describe("AmqpConsumer", () => {
         yield* pass(20_000)
       })))
 
+    it.effect("takes no messages when the consumer was on its way to the broker", () =>
+      onMemory(Effect.gen(function*() {
+        const broker = yield* AmqpMemory.AmqpMemory
+        const scope = yield* Scope.make()
+        yield* AmqpConsumer.make(work, () => Effect.sleep("20 seconds")).pipe(Scope.provide(scope))
+        yield* send("a", "b", "c")
+        yield* broker.setLatency("500 millis")
+        yield* broker.cutConnections
+        yield* Effect.repeat(pass(50, 50), { until: () => Effect.map(unacked, (count) => count === 3) })
+        assert.strictEqual((yield* consumers)[0]?._tag, "Detached")
+        const closing = yield* Effect.forkChild(Scope.close(scope, Exit.void), { startImmediately: true })
+        yield* pass(3000, 100)
+        assert.deepStrictEqual([yield* ready("work"), yield* unacked], [3, 0])
+        assert.isUndefined(closing.pollUnsafe())
+        yield* broker.setLatency(0)
+        yield* pass(30_000)
+        yield* Fiber.join(closing)
+      })))
+
     it.effect("leaves nothing behind", () =>
       Effect.gen(function*() {
         const broker = yield* AmqpMemory.AmqpMemory
@@ -742,6 +864,120 @@ describe("AmqpConsumer", () => {
         assert.deepStrictEqual([runs, yield* unacked], [3, 0])
       })))
 
+    for (
+      const [what, foreign] of [
+        ["has no room for more headers", { headers: { big: "x".repeat(65_500) } }],
+        ["has a time in its headers that no Date can hold", { headers: { at: new Date(Number.NaN) } }],
+        ["has a number in its headers that is none", { headers: { ratio: Number.NaN } }]
+      ] as const
+    ) {
+      it.effect(`dead-letters a message that ${what}, because its copy could never be published`, () => {
+        const lines: Parameters<typeof logging>[0] = []
+        return onMemory(Effect.gen(function*() {
+          const consumer = yield* AmqpConsumer.make(work, () => Effect.fail("no"), { onFailure: fiveTimes })
+          yield* sendForeign(foreign)
+          yield* pass(5000)
+          assert.strictEqual(yield* ready("dead"), 1)
+          assert.deepInclude(yield* consumer.counts, { delivered: 1, deadLettered: 1, requeued: 0, retried: 0 })
+          assert.isTrue(lines.some(({ message }) => message.startsWith("AMQP message cannot be published again")))
+        })).pipe(Effect.provide(logging(lines)))
+      })
+    }
+
+    it.effect("leaves out a timestamp that no Date can hold", () =>
+      onMemory(Effect.gen(function*() {
+        const timestamps: Array<number | undefined> = []
+        yield* AmqpConsumer.make(
+          work,
+          (delivery) => {
+            timestamps.push(delivery.properties.timestamp)
+            return delivery.attempts === 1 ? Effect.fail("no") : Effect.void
+          },
+          { onFailure: fiveTimes }
+        )
+        yield* sendForeign({ timestamp: 1e15 })
+        yield* pass(2000)
+        assert.deepStrictEqual(timestamps, [1e15, undefined])
+      })))
+
+    it.effect("puts a copy only where it waits, whatever the original's CC header says", () =>
+      onMemory(Effect.gen(function*() {
+        const channel = yield* AmqpChannel.AmqpChannel
+        yield* channel.declareQueue({ name: "audit" })
+        const consumer = yield* AmqpConsumer.make(
+          work,
+          (delivery) => delivery.redelivered ? Effect.void : Effect.fail("no"),
+          { onFailure: fiveTimes }
+        )
+        yield* sendWith({ headers: { CC: ["audit"] } }, "a")
+        assert.deepStrictEqual([yield* ready("audit"), yield* ready("work.retry.1000")], [1, 1])
+        yield* channel.deleteQueue("work.retry.1000")
+        yield* sendWith({ headers: { CC: ["audit"] } }, "b")
+        yield* pass(1000)
+        assert.deepStrictEqual([yield* ready("audit"), (yield* consumer.counts).requeued], [2, 1])
+      })))
+
+    it.effect("starts anew in a queue that a message was dead-lettered to", () =>
+      onMemory(Effect.gen(function*() {
+        yield* AmqpConsumer.make(work, () => Effect.fail("no"), {
+          onFailure: (_, delivery) => delivery.attempts === 1 ? fiveTimes : "deadLetter"
+        })
+        const attempts: Array<number> = []
+        yield* AmqpConsumer.make(dead, (delivery) => {
+          attempts.push(delivery.attempts)
+          return Effect.fail("no")
+        }, { onFailure: AmqpConsumer.retry(Schedule.spaced("10 seconds").pipe(Schedule.upTo({ times: 1 }))) })
+        yield* send("a")
+        yield* pass(30_000)
+        assert.deepStrictEqual(attempts, [1, 2])
+        assert.strictEqual(yield* ready("dead.parked"), 1)
+      })))
+
+    it.effect("copies no message that its handler has settled, or that the broker has put back", () =>
+      onMemory(Effect.gen(function*() {
+        const broker = yield* AmqpMemory.AmqpMemory
+        yield* AmqpConsumer.make(
+          work,
+          Effect.fnUntraced(function*(delivery) {
+            const text = yield* delivery.text
+            if (text === "settled") yield* delivery.ack()
+            else if (delivery.redelivered) return
+            yield* Effect.sleep("5 seconds")
+            return yield* Effect.fail("no")
+          }),
+          { concurrency: 2, onFailure: fiveTimes }
+        )
+        yield* send("settled")
+        yield* pass(5000)
+        yield* send("put back")
+        yield* broker.cutConnections
+        yield* pass(5000)
+        assert.strictEqual(yield* ready("work.retry.1000"), 0)
+        assert.deepStrictEqual([yield* ready("work"), yield* unacked], [0, 0])
+        assert.strictEqual((yield* broker.published).length, 2)
+      })))
+
+    it.effect("declares its queues once, also if a policy makes its schedule anew for each failure", () => {
+      const frames: Array<string> = []
+      return onMemory(
+        Effect.gen(function*() {
+          const broker = yield* AmqpMemory.AmqpMemory
+          const declares = () => frames.filter((frame) => frame.includes("→ queue.declare") && frame.includes("work."))
+          yield* AmqpConsumer.make(work, () => Effect.fail("no"), {
+            onFailure: () => AmqpConsumer.retry(Schedule.spaced("1 hour").pipe(Schedule.upTo({ times: 3 })))
+          })
+          yield* send("a", "b", "c")
+          assert.strictEqual(yield* ready("work.retry.3600000"), 3)
+          assert.strictEqual(declares().length, 4)
+          frames.length = 0
+          yield* broker.cutConnections
+          yield* pass(5000)
+          assert.strictEqual(declares().length, 4)
+        }),
+        AmqpMemory.layerLogged
+      ).pipe(Effect.provide(Logger.layer([Logger.make(({ message }) => frames.push(String(message)))])))
+    })
+
     it.effect("works while handlers finish at the end of the scope", () =>
       onMemory(Effect.gen(function*() {
         const scope = yield* Scope.make()
@@ -794,10 +1030,20 @@ describe("AmqpConsumer", () => {
         ]
         yield* sendWith({ headers: {} }, "a")
         yield* sendWith({ headers: { "x-death": deaths } }, "a")
-        yield* sendWith({ headers: { "x-death": deaths, "x-retry-attempt": 5 } }, "a")
-        yield* sendWith({ headers: { "x-retry-attempt": 5, "x-delivery-count": 2 } }, "a")
-        yield* sendWith({ headers: { "x-retry-attempt": "many", "x-delivery-count": -1 } }, "a")
+        const fifth = { "x-retry-attempt": 5, "x-retry-queue": "work" }
+        yield* sendWith({ headers: { ...fifth, "x-death": deaths } }, "a")
+        yield* sendWith({ headers: { ...fifth, "x-delivery-count": 2 } }, "a")
+        yield* sendWith({ headers: { ...fifth, "x-retry-attempt": "many", "x-delivery-count": -1 } }, "a")
         assert.deepStrictEqual(seen, [1, 3, 5, 7, 1])
+      })))
+
+    it.effect("does not count what x-retry-attempt says of another queue", () =>
+      onMemory(Effect.gen(function*() {
+        const seen: Array<number> = []
+        yield* AmqpConsumer.make(work, (delivery) => Effect.sync(() => seen.push(delivery.attempts)))
+        yield* sendWith({ headers: { "x-retry-attempt": 5, "x-retry-queue": "other" } }, "a")
+        yield* sendWith({ headers: { "x-retry-attempt": 5 } }, "a")
+        assert.deepStrictEqual(seen, [1, 1])
       })))
   })
 
@@ -937,6 +1183,45 @@ describe("AmqpConsumer", () => {
         assert.deepStrictEqual([runs, yield* unacked, yield* ready("work")], [2, 0, 0])
       })))
 
+    it.effect("of a batch that failed, requeues only the message whose copy could not be published", () =>
+      onMemory(Effect.gen(function*() {
+        const broker = yield* AmqpMemory.AmqpMemory
+        const batches: Array<string> = []
+        yield* AmqpConsumer.runBatch(
+          work,
+          Effect.fnUntraced(function*(batch) {
+            yield* Effect.sleep("100 millis")
+            if (batches.push(texts(batch)) === 1) yield* Effect.fail("no")
+          }),
+          {
+            size: 4,
+            onFailure: AmqpConsumer.retry(Schedule.spaced("10 seconds").pipe(Schedule.upTo({ times: 3 })))
+          }
+        ).pipe(Effect.forkScoped({ startImmediately: true }))
+        yield* settled
+        yield* send("a", "b", "c", "d")
+        yield* broker.returnPublishes(1)
+        yield* pass(100, 100)
+        assert.deepStrictEqual([yield* ready("work.retry.10000"), yield* unacked], [3, 1])
+        yield* pass(30_000)
+        assert.deepStrictEqual(batches, ["abcd", "a", "bcd"])
+        assert.deepStrictEqual([yield* ready("work"), yield* unacked], [0, 0])
+        assert.strictEqual(yield* metric("amqp_consumer_failed", "retry"), 3)
+        assert.strictEqual(yield* metric("amqp_consumer_failed", "requeue"), 1)
+        assert.strictEqual(yield* metric("amqp_consumer_acked"), 4)
+      })).pipe(withOwnMetrics))
+
+    it.effect("counts as acknowledged what the handler has not settled by itself", () =>
+      onMemory(Effect.gen(function*() {
+        yield* AmqpConsumer.runBatch(work, (batch) => batch[0].reject(), { size: 3 }).pipe(
+          Effect.forkScoped({ startImmediately: true })
+        )
+        yield* settled
+        yield* send("a", "b", "c")
+        assert.deepStrictEqual([yield* ready("dead"), yield* unacked], [1, 0])
+        assert.strictEqual(yield* metric("amqp_consumer_acked"), 2)
+      })).pipe(withOwnMetrics))
+
     it.effect("never mixes messages of two channels in a batch", () =>
       onMemory(Effect.gen(function*() {
         const broker = yield* AmqpMemory.AmqpMemory
@@ -977,6 +1262,17 @@ describe("AmqpConsumer", () => {
         yield* sendWith({ exchange: events, routingKey: "" }, "two")
         assert.deepStrictEqual(seen, ["news one", "news two"])
         assert.notStrictEqual(after, before)
+      })))
+
+    it.effect("an attempt is counted by the name that the broker has chosen", () =>
+      onMemory(Effect.gen(function*() {
+        yield* AmqpTopology.declare(newsTopology)
+        const seen: Array<number> = []
+        yield* AmqpConsumer.make(news, (delivery) => Effect.sync(() => seen.push(delivery.attempts)))
+        const queue = yield* AmqpTopology.currentName(news)
+        const headers = { "x-death": [{ queue, reason: "rejected", count: 2 }] }
+        yield* sendWith({ exchange: events, routingKey: "", headers }, "one")
+        assert.deepStrictEqual(seen, [3])
       })))
 
     it.effect("a consumer of one that no topology declares fails with NotFound", () =>
@@ -1089,30 +1385,15 @@ describe("AmqpConsumer", () => {
           { concurrency: 2 }
         )
         yield* send("good", "bad", "good", "slow")
-        const value = (id: string, attributes: Record<string, string>) =>
-          Effect.map(Metric.snapshot, (snapshot) => {
-            const found = snapshot.find((metric) =>
-              metric.id === id &&
-              Object.entries(attributes).every(([key, value]) =>
-                (metric.attributes as Record<string, string> | undefined)?.[key] === value
-              )
-            )
-            return found?.type === "Counter"
-              ? found.state.count
-              : found?.type === "Gauge"
-              ? found.state.value
-              : undefined
-          })
-        const queue = { queue: "work" }
-        assert.strictEqual(yield* value("amqp_consumer_in_progress", queue), 1)
+        assert.strictEqual(yield* metric("amqp_consumer_in_progress"), 1)
         yield* broker.cutConnections
         yield* pass(10_000)
-        assert.strictEqual(yield* value("amqp_consumer_delivered", queue), 5)
-        assert.strictEqual(yield* value("amqp_consumer_acked", queue), 3)
-        assert.strictEqual(yield* value("amqp_consumer_failed", { ...queue, policy: "deadLetter" }), 1)
-        assert.strictEqual(yield* value("amqp_consumer_stale", queue), 1)
-        assert.strictEqual(yield* value("amqp_consumer_in_progress", queue), 0)
-      })).pipe(Effect.provideService(Metric.MetricRegistry, new Map())))
+        assert.strictEqual(yield* metric("amqp_consumer_delivered"), 5)
+        assert.strictEqual(yield* metric("amqp_consumer_acked"), 3)
+        assert.strictEqual(yield* metric("amqp_consumer_failed", "deadLetter"), 1)
+        assert.strictEqual(yield* metric("amqp_consumer_stale"), 1)
+        assert.strictEqual(yield* metric("amqp_consumer_in_progress"), 0)
+      })).pipe(withOwnMetrics))
   })
 
   describe("options", () => {

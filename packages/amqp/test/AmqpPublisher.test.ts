@@ -11,6 +11,7 @@ import {
   Fiber,
   Layer,
   Metric,
+  Option,
   Queue,
   Result,
   Schedule,
@@ -860,6 +861,21 @@ describe("AmqpPublisher", () => {
   })
 
   describe("options", () => {
+    it.effect("one that was given up before it was made leaves nothing behind in its scope", () =>
+      Effect.gen(function*() {
+        const broker = yield* AmqpMemory.AmqpMemory
+        const before = yield* broker.counts
+        yield* broker.refuseConnects(4)
+        yield* broker.cutConnections
+        const waiting = yield* Effect.forkChild(Effect.timeoutOption(AmqpPublisher.make(), "1 second"), {
+          startImmediately: true
+        })
+        yield* TestClock.adjust("1 second")
+        assert.isTrue(Option.isNone(yield* Fiber.join(waiting)))
+        yield* Effect.repeat(TestClock.adjust("1 second"), { times: 20 })
+        assert.deepStrictEqual(yield* broker.counts, before)
+      }).pipe(Effect.provide(Virtual.layer())))
+
     it.effect("are read from configuration by layerConfig", () =>
       Effect.gen(function*() {
         const broker = yield* AmqpMemory.AmqpMemory

@@ -118,6 +118,23 @@ describe("AmqpTopology", () => {
       yield* channel.checkExchange("orders")
     }).pipe(Effect.provide(withChannel)))
 
+  it.effect("what was refused is not declared again on later sessions, neither as a whole nor in part", () =>
+    Effect.gen(function*() {
+      const broker = yield* AmqpMemory.AmqpMemory
+      const channel = yield* AmqpChannel.AmqpChannel
+      const own = AmqpTopology.queue("own", { exclusive: true })
+      const reason = yield* refusal(AmqpTopology.make(
+        AmqpTopology.queue("shared"),
+        own,
+        AmqpTopology.bind(own, AmqpTopology.exchange("missing"))
+      ))
+      assert.strictEqual(reason._tag, "NotFound")
+      yield* channel.deleteQueue("shared")
+      yield* broker.cutConnections
+      yield* Effect.repeat(TestClock.adjust("1 second"), { times: 5 })
+      assert.isUndefined(yield* broker.queue("shared"))
+    }).pipe(Effect.provide(withChannel)))
+
   it.effect("a binding to what is not there is NotFound", () =>
     Effect.gen(function*() {
       const reason = yield* refusal(AmqpTopology.make(

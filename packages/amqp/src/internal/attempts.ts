@@ -5,6 +5,8 @@ import type { Headers, HeaderValue } from "../AmqpMessage.ts"
 
 /** Which attempt a delayed message is; written by whoever delays it. */
 export const attemptHeader = "x-retry-attempt"
+/** The queue whose attempts those are. */
+export const queueHeader = "x-retry-queue"
 /** The exchange, routing key and user id that a delayed message was first published with. */
 export const exchangeHeader = "x-retry-exchange"
 export const routingKeyHeader = "x-retry-routing-key"
@@ -28,14 +30,18 @@ const rejections = (deaths: HeaderValue | undefined, queue: string): number => {
   return sum
 }
 
-/** How often {@link attemptHeader} says that the message was delayed. */
-export const delays = (headers: Headers | undefined): number =>
-  Math.max(0, (countOf(headers?.[attemptHeader]) ?? 1) - 1)
+/** What {@link attemptHeader} says, if it is about this queue: a message may go on to another one. */
+const delayedAttempt = (headers: Headers | undefined, queue: string): number | undefined =>
+  headers?.[queueHeader] === queue ? countOf(headers[attemptHeader]) : undefined
+
+/** How often the message was delayed for this queue. */
+export const delays = (headers: Headers | undefined, queue: string): number =>
+  Math.max(0, (delayedAttempt(headers, queue) ?? 1) - 1)
 
 /** Which attempt a delivery is, see `Delivery.attempts`. */
 export const attempts = (headers: Headers | undefined, queue: string, redelivered: boolean): number => {
   if (headers === undefined) return redelivered ? 2 : 1
-  const own = countOf(headers[attemptHeader])
+  const own = delayedAttempt(headers, queue)
   const tried = own ?? 1 + rejections(headers["x-death"], queue)
   return Math.max(tried + (countOf(headers["x-delivery-count"]) ?? 0), redelivered ? 2 : 1)
 }

@@ -13,6 +13,7 @@ import type { AmqpError } from "../AmqpError.ts"
 import type { Delivery } from "../AmqpMessage.ts"
 import { guard } from "./ackTimeoutGuard.ts"
 import * as AfterCallback from "./afterCallback.ts"
+import { allOrNothing } from "./allOrNothing.ts"
 import type { ConsumerCounts } from "./consumerMetrics.ts"
 import { ConsumerMetrics } from "./consumerMetrics.ts"
 import * as DelayedRetry from "./delayedRetry.ts"
@@ -31,7 +32,7 @@ export interface Portions<T> {
   readonly first: (portion: T) => Delivery
   readonly all: (portion: T) => ReadonlyArray<Delivery>
   /** Tell the broker; returns for how many messages that was written. */
-  readonly settle: (portion: T, settlement: Settlement) => number
+  readonly settle: (portion: T, settlement: Exclude<Settlement, "delayed">) => number
   /** How deliveries become portions. */
   readonly intake: (
     offer: (portion: T, arrivedAt: number) => void
@@ -68,7 +69,11 @@ export interface Consumption extends Pick<Subscription, "health" | "ended"> {
 const interruptGrace = Duration.seconds(1)
 
 /** Consume until the scope ends, and drain then. Returns when the broker has the consumer. */
-export const consume = Effect.fnUntraced(function*<T, E, R>(
+export const consume = <T, E, R>(
+  options: ConsumptionOptions<T, E, R>
+): Effect.Effect<Consumption, AmqpError, AmqpConnection | Scope.Scope> => allOrNothing(begin(options))
+
+const begin = Effect.fnUntraced(function*<T, E, R>(
   options: ConsumptionOptions<T, E, R>
 ): Effect.fn.Return<Consumption, AmqpError, AmqpConnection | Scope.Scope> {
   const connection = yield* AmqpConnection
@@ -80,8 +85,11 @@ export const consume = Effect.fnUntraced(function*<T, E, R>(
   const judge = FailurePolicy.make({
     onFailure,
     delays,
-    onDelayed(went) {
-      metrics.failed[went]++
+    settle(delivery, fate) {
+      const written = fate === "retry" || fate === "park"
+        ? delivery.ackUnsafe(false)
+        : delivery.nackUnsafe(false, fate === "requeue")
+      if (written) metrics.failed[fate]++
     }
   })
 
@@ -115,9 +123,11 @@ export const consume = Effect.fnUntraced(function*<T, E, R>(
         isInterrupted: work.isInterrupted
       })),
     onSettled(work, settlement) {
-      const written = portions.settle(work.portion, settlement)
-      if (settlement === "ack") metrics.acked += written
-      else if (settlement !== "delayed") metrics.failed[settlement] += written
+      if (settlement !== "delayed") {
+        const written = portions.settle(work.portion, settlement)
+        if (settlement === "ack") metrics.acked += written
+        else metrics.failed[settlement] += written
+      }
       if (work.startedAt !== undefined) metrics.handled(Elapsed.millis(clock) - work.startedAt)
     },
     flush
@@ -160,6 +170,7 @@ export const consume = Effect.fnUntraced(function*<T, E, R>(
 
   const subscription = yield* subscribe(connection, options, {
     onOpened(opened) {
+      acknowledgements?.flush()
       acknowledgements = opened
     },
     onDelivery(delivery) {
@@ -171,8 +182,9 @@ export const consume = Effect.fnUntraced(function*<T, E, R>(
       intake.forget()
       dispatcher.forget()
     },
-    onStale() {
+    onStale(wasPromised) {
       metrics.stale++
+      if (wasPromised) metrics.acked--
     }
   })
 

@@ -78,11 +78,20 @@ export const delaysOf = (schedule: Schedule.Schedule<unknown>): Effect.Effect<Re
 // What the broker writes itself, and would read as if it had happened to the copy.
 const brokersOwn = /^x-(death|delivery-count|acquired-count|(first|last)-death-.*)$/
 
-const copyTo = (routingKey: string, delivery: Delivery): Message => {
+// The broker would route the copy by it, to other queues as well.
+const isRoute = (header: string): boolean => header === "CC" || header === "BCC"
+
+// A time that no Date can hold is nobody's, and would keep the copy from being published.
+const dateOf = (seconds: number | undefined): Date | undefined => {
+  const date = seconds === undefined ? undefined : new Date(seconds * 1000)
+  return date === undefined || Number.isNaN(date.getTime()) ? undefined : date
+}
+
+const copyTo = (routingKey: string, delivery: Delivery, queue: string): Message => {
   const properties = delivery.properties
   const headers: Record<string, HeaderValue | undefined> = {}
   for (const name of Object.keys(delivery.headers)) {
-    if (!brokersOwn.test(name)) headers[name] = delivery.headers[name]
+    if (!brokersOwn.test(name) && !isRoute(name)) headers[name] = delivery.headers[name]
   }
   return {
     routingKey,
@@ -94,12 +103,13 @@ const copyTo = (routingKey: string, delivery: Delivery): Message => {
     correlationId: properties.correlationId,
     replyTo: properties.replyTo,
     messageId: properties.messageId,
-    timestamp: properties.timestamp === undefined ? undefined : new Date(properties.timestamp * 1000),
+    timestamp: dateOf(properties.timestamp),
     type: properties.type,
     appId: properties.appId,
     headers: {
       ...headers,
-      [Attempts.attemptHeader]: Attempts.delays(properties.headers) + 2,
+      [Attempts.attemptHeader]: Attempts.delays(properties.headers, queue) + 2,
+      [Attempts.queueHeader]: queue,
       [Attempts.exchangeHeader]: delivery.exchange,
       [Attempts.routingKeyHeader]: delivery.routingKey,
       // RabbitMQ refuses the user id of another than the publishing user.
@@ -137,10 +147,10 @@ const compile = Effect.fnUntraced(function*(
       AmqpTopology.queue(parked, { durable, ...(isQuorum ? { type: "quorum" } : {}) })
     ),
     next(delivery) {
-      const delay = delays[Attempts.delays(delivery.properties.headers)]
+      const delay = delays[Attempts.delays(delivery.properties.headers, name)]
       return delay === undefined
-        ? { message: copyTo(parked, delivery), went: "park" }
-        : { message: copyTo(waitQueueOf(delay), delivery), went: "retry" }
+        ? { message: copyTo(parked, delivery, name), went: "park" }
+        : { message: copyTo(waitQueueOf(delay), delivery, name), went: "retry" }
     }
   }
 })
@@ -153,14 +163,18 @@ export const make = Effect.fnUntraced(function*(
   // Its place among the finalizers is here, whenever it is filled: handlers that still run at the end may need it.
   const scope = yield* Scope.fork(yield* Effect.scope)
   const oneAtATime = Semaphore.makeUnsafe(1)
-  const known = new Map<Schedule.Schedule<unknown>, Compiled>()
+  const known = new WeakMap<Schedule.Schedule<unknown>, Compiled>()
+  const declared = new Set<string>()
   let publisher: AmqpPublisher.AmqpPublisher | undefined
 
   const prepare = (schedule: Schedule.Schedule<unknown>) =>
     oneAtATime.withPermit(Effect.gen(function*() {
       if (known.has(schedule)) return
       const compiled = yield* compile(queue, schedule)
-      yield* AmqpTopology.declare(compiled.topology)
+      // A policy that makes its schedule anew for each failure names the same queues each time.
+      const queues = compiled.topology.queues.filter(({ name }) => !declared.has(name))
+      if (queues.length > 0) yield* AmqpTopology.declare(AmqpTopology.make(...queues))
+      for (const { name } of queues) declared.add(name)
       publisher ??= yield* AmqpPublisher.make({ maxMessageBytes: Number.MAX_SAFE_INTEGER })
       known.set(schedule, compiled)
     })).pipe(

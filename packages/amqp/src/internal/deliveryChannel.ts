@@ -7,7 +7,7 @@ import type { DriverChannel } from "../AmqpDriver.ts"
 /** Acknowledges deliveries of one channel, each at most once. */
 export class DeliveryChannel {
   readonly #channel: DriverChannel
-  readonly #onStale: () => void
+  readonly #onStale: (wasPromised: boolean) => void
   /** Everything up to this tag was settled by an acknowledgement of many. */
   #settledUpTo = 0
   /** Tags that were delivered and are not settled, in their order; only if it is told of deliveries. */
@@ -15,13 +15,18 @@ export class DeliveryChannel {
   /** Tags that are acknowledged by the next flush. */
   #due: Array<number> = []
 
-  constructor(channel: DriverChannel, onStale: () => void) {
+  constructor(channel: DriverChannel, onStale: (wasPromised: boolean) => void) {
     this.#channel = channel
     this.#onStale = onStale
   }
 
   get isOpen(): boolean {
     return this.#channel.isOpen()
+  }
+
+  /** Whether a tag was settled by an acknowledgement of many. */
+  isSettled(tag: number): boolean {
+    return tag <= this.#settledUpTo
   }
 
   /** Be told of a delivery, whose acknowledgement may be put off with {@link ackSoon}. */
@@ -35,6 +40,8 @@ export class DeliveryChannel {
   }
 
   nack(tag: number, multiple: boolean, requeue: boolean): boolean {
+    // What is due is acknowledged, and must not be refused with the others.
+    if (multiple) this.flush()
     return tag > this.#settledUpTo && this.#settled(tag, multiple, this.#channel.nackUnsafe(tag, multiple, requeue))
   }
 
@@ -46,7 +53,7 @@ export class DeliveryChannel {
   ackSoon(tag: number): boolean {
     if (tag <= this.#settledUpTo) return false
     if (!this.isOpen) {
-      this.#onStale()
+      this.#onStale(false)
       return false
     }
     this.#outstanding.delete(tag)
@@ -60,7 +67,7 @@ export class DeliveryChannel {
     if (due.length === 0) return
     this.#due = []
     if (!this.isOpen) {
-      due.forEach(this.#onStale)
+      for (let count = 0; count < due.length; count++) this.#onStale(true)
       return
     }
     if (due.length === 1) {
@@ -76,7 +83,7 @@ export class DeliveryChannel {
   }
 
   #settled(tag: number, multiple: boolean, written: boolean): boolean {
-    if (!written) this.#onStale()
+    if (!written) this.#onStale(false)
     else if (!multiple) this.#outstanding.delete(tag)
     else {
       this.#settledUpTo = tag

@@ -13,7 +13,7 @@ import type * as Fiber from "effect/Fiber"
 import type { AfterCallback } from "./afterCallback.ts"
 import * as Elapsed from "./elapsed.ts"
 
-/** How a message ends; `delayed` means that a copy of it waits elsewhere, so that it is acknowledged. */
+/** How work ends; `delayed` means that each message was settled by itself, when its copy was where it waits. */
 export type Settlement = "ack" | "delayed" | "deadLetter" | "requeue"
 
 /** A message, or a batch of them, on its way through a handler. */

@@ -6,7 +6,9 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Schedule from "effect/Schedule"
 import type { Delivery } from "../AmqpMessage.ts"
-import type { Delays, Went } from "./delayedRetry.ts"
+import type { PublishErrorReason } from "../PublishError.ts"
+import type { Failed } from "./consumerMetrics.ts"
+import type { Delays } from "./delayedRetry.ts"
 import type { Settlement } from "./dispatcher.ts"
 
 /** What a policy may say of a message whose handler failed with a typed error. */
@@ -24,6 +26,9 @@ export interface Failure<T, E> {
   readonly isInterrupted: boolean
 }
 
+// Why a message can never be published again as it is.
+const hopeless: ReadonlySet<PublishErrorReason["_tag"]> = new Set(["InvalidMessage", "EncodeError", "TooLarge"])
+
 // How long a message rests before it is requeued because it could not be put into a wait queue.
 const requeuePause = Duration.seconds(1)
 
@@ -31,32 +36,44 @@ const requeuePause = Duration.seconds(1)
 export const make = <T, E>(options: {
   readonly onFailure: Outcome | ((error: E, portion: T) => Outcome)
   readonly delays: Delays
-  readonly onDelayed: (went: Went) => void
+  /** Settle one message, and count it. */
+  readonly settle: (delivery: Delivery, fate: Failed) => void
 }): (failure: Failure<T, E>) => Effect.Effect<Settlement> => {
-  const { delays, onDelayed, onFailure } = options
+  const { delays, onFailure, settle } = options
 
-  /** Put a message, or each of a batch, where its next attempt waits. */
-  const delay = (
+  /** Put a message where its next attempt waits, and settle it when it is there. */
+  const delay = (delivery: Delivery, schedule: Schedule.Schedule<unknown>): Effect.Effect<void> =>
+    Effect.matchEffect(delays.delay(delivery, schedule), {
+      onSuccess: (went) =>
+        Effect.andThen(
+          Effect.sync(() => settle(delivery, went)),
+          Effect.logWarning(went === "retry" ? "AMQP message will be retried" : "AMQP message parked")
+        ),
+      onFailure: (error) =>
+        error._tag === "PublishError" && hopeless.has(error.reason._tag)
+          ? Effect.andThen(
+            Effect.sync(() => settle(delivery, "deadLetter")),
+            Effect.logError("AMQP message cannot be published again, dead-lettering it", { reason: error.message })
+          )
+          : Effect.logError("AMQP message could not be delayed, requeueing it", { reason: error.message }).pipe(
+            Effect.andThen(Effect.sleep(requeuePause)),
+            Effect.andThen(Effect.sync(() => settle(delivery, "requeue")))
+          )
+    })
+
+  /** Delay messages, but for those that a copy would multiply: settled by their handler, or back in their queue. */
+  const delayAll = (
     deliveries: ReadonlyArray<Delivery>,
     schedule: Schedule.Schedule<unknown>
   ): Effect.Effect<Settlement> =>
     Effect.forEach(
       deliveries,
       (delivery) =>
-        Effect.tap(delays.delay(delivery, schedule), (went) => {
-          onDelayed(went)
-          return Effect.logWarning(went === "retry" ? "AMQP message will be retried" : "AMQP message parked")
-        }),
+        delivery.isSettled || delivery.isStale
+          ? Effect.sync(() => settle(delivery, "requeue"))
+          : delay(delivery, schedule),
       { concurrency: "unbounded", discard: true }
-    ).pipe(
-      Effect.as<Settlement>("delayed"),
-      Effect.catch((error) =>
-        Effect.logError("AMQP message could not be delayed, requeueing it", { reason: error.message }).pipe(
-          Effect.andThen(Effect.sleep(requeuePause)),
-          Effect.as<Settlement>("requeue")
-        )
-      )
-    )
+    ).pipe(Effect.as("delayed"))
 
   const judge = ({ cause, deliveries, isInterrupted, portion }: Failure<T, E>): Effect.Effect<Settlement> => {
     if (isInterrupted && Cause.hasInterrupts(cause)) return Effect.succeed("requeue")
@@ -72,7 +89,7 @@ export const make = <T, E>(options: {
     const outcome = typeof onFailure === "function" ? onFailure(error.value, portion) : onFailure
     const logged = Effect.logWarning("AMQP handler failed", cause)
     return typeof outcome === "object"
-      ? Effect.andThen(logged, delay(deliveries, outcome.schedule))
+      ? Effect.andThen(logged, delayAll(deliveries, outcome.schedule))
       : Effect.as(logged, outcome)
   }
 

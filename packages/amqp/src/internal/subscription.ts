@@ -34,8 +34,8 @@ export interface Subscriber {
   readonly onDelivery: (delivery: Delivery) => void
   /** Everything delivered so far and not acknowledged goes back to the queue, and will come again. */
   readonly onDetached: () => void
-  /** An acknowledgement came after its channel was gone, and was dropped. */
-  readonly onStale: () => void
+  /** An acknowledgement came after its channel was gone, and was dropped; `wasPromised` if it had been taken before. */
+  readonly onStale: (wasPromised: boolean) => void
 }
 
 /** A consumer that is kept at the broker. */
@@ -114,7 +114,7 @@ export const subscribe = Effect.fnUntraced(function*(
       }, {
         onDelivery(delivery) {
           acknowledgements.delivered(delivery.deliveryTag)
-          subscriber.onDelivery(new Delivery(delivery, session.epoch, acknowledgements, queue))
+          subscriber.onDelivery(new Delivery(delivery, session.epoch, acknowledgements, queue, name))
         },
         onCancel() {
           isCancelledByBroker = true
@@ -123,6 +123,11 @@ export const subscribe = Effect.fnUntraced(function*(
         }
       })
     )
+    if (isCancelled) {
+      // Cancelled while it was on its way to the broker, which takes back what it has delivered already.
+      yield* Effect.ignore(session.bounded("closeChannel", channel.close))
+      return
+    }
     if (!isCancelledByBroker && channel.isOpen()) become({ _tag: "Attached", tag, channel, session })
     yield* Effect.addFinalizer(() =>
       state._tag === "Detached"
