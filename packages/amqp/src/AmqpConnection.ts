@@ -224,7 +224,7 @@ export interface Options {
   /**
    * How an outage is retried: the first attempt at once, the next ones by this schedule, one budget per outage. By
    * default every second, 100 times. A session that lasts less than one second, or than the first delay, does not end
-   * its outage: the next attempt is one more of the same budget.
+   * the outage before it: the next attempt is one more of the same budget.
    */
   readonly retry?: RetryOptions | undefined
   /**
