@@ -415,13 +415,15 @@ export const make = Effect.fnUntraced(function*(
       yield* pause(step, budget, ended.cause)
       ended = yield* cycle(step, budget)
     }
-    // The loss of the first session is always an outage of its own.
+    step = yield* startSchedule("retry", options.reconnect)
+    budget = { startup: false, attempts: 0 }
     for (let isFirst = true;; isFirst = false) {
       yield* Effect.logWarning("AMQP connection lost", { reason: ended.cause.message, uptimeMillis: ended.uptime ?? 0 })
       const fresh = yield* startSchedule("retry", options.reconnect)
       const first = yield* fresh(clock.currentTimeMillisUnsafe(), ended.cause)
-      const steady = Math.max(steadyMillis, first === undefined ? 0 : Duration.toMillis(first))
-      if (isFirst || (ended.uptime ?? 0) >= steady) {
+      // There was no outage before the first session that it would have to end.
+      const steady = Math.max(isFirst ? 0 : steadyMillis, first === undefined ? 0 : Duration.toMillis(first))
+      if ((ended.uptime ?? 0) >= steady) {
         step = yield* startSchedule("retry", options.reconnect)
         budget = { startup: false, attempts: 0 }
         yield* setState({ _tag: "Reconnecting", role, attempt: 1, cause: ended.cause, nextDelay: Duration.zero })
