@@ -17,7 +17,16 @@ export const make: Effect.Effect<AfterCallback> = Effect.map(Scheduler, (schedul
   const flush = (): void => {
     const wakes = pending
     pending = []
-    for (const wake of wakes) wake()
+    let woken = 0
+    try {
+      while (woken < wakes.length) wakes[woken++]!()
+    } finally {
+      // An observer of a fiber that was woken may throw; that is to cost nobody else their turn.
+      if (woken < wakes.length) {
+        pending = [...wakes.slice(woken), ...pending]
+        dispatcher.scheduleTask(flush, 0)
+      }
+    }
   }
   return (wake) => {
     if (pending.push(wake) === 1) dispatcher.scheduleTask(flush, 0)
