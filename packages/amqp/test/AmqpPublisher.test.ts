@@ -358,6 +358,7 @@ describe("AmqpPublisher", () => {
       ["a timestamp that is no date", { timestamp: 12 }, "InvalidMessage", /Date/],
       ["an invalid date", { timestamp: new Date(NaN) }, "InvalidMessage", /Date/],
       ["an expiration that is no duration", { expiration: "soon" }, "InvalidMessage", /duration/],
+      ["an expiration that is NaN", { expiration: NaN }, "InvalidMessage", /duration/],
       ["an endless expiration", { expiration: "Infinity" }, "InvalidMessage", /49.7 days/],
       ["a header that is a function", { headers: { f: () => 1 } }, "InvalidMessage", /headers\.f/],
       ["a header that is a bigint", { headers: { a: [1n] } }, "InvalidMessage", /headers\.a\[0\]/],

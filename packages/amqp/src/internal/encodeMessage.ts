@@ -120,7 +120,8 @@ export const encode = (message: Message, messageId: () => string): Encoded | Ref
     properties.timestamp = seconds
   }
   if (expiration !== undefined) {
-    const duration = Duration.fromInput(expiration)
+    // Effect takes a number that is none for no time at all, in which the broker would drop the message.
+    const duration = Number.isNaN(expiration) ? Option.none() : Duration.fromInput(expiration)
     const millis = Option.isSome(duration) ? Duration.toMillis(duration.value) : NaN
     if (!(millis >= 0 && millis <= maxExpiration)) {
       return new Refused("expiration", `it must be a duration from 0 to ${maxExpiration} milliseconds (49.7 days)`)
