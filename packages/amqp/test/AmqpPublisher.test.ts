@@ -373,7 +373,7 @@ describe("AmqpPublisher", () => {
       ["a body with a bigint", { body: { n: 1n } }, "EncodeError", /JSON/],
       ["a body over the limit", { body: "x".repeat(1001) }, "TooLarge", /1001 bytes/]
     ]
-    it.effect.each(cases)("%s", ([, field, tag, says]) =>
+    const refuses = (tracing: boolean) => ([, field, tag, says]: typeof cases[number]) =>
       Effect.gen(function*() {
         const broker = yield* AmqpMemory.AmqpMemory
         const before = yield* broker.counts
@@ -384,7 +384,9 @@ describe("AmqpPublisher", () => {
         yield* publish(paid("fine"))
         assert.deepStrictEqual(yield* broker.counts, before, "the channel must be the same as before")
         assert.strictEqual((yield* broker.published).length, 1)
-      }).pipe(Effect.provide(Virtual.layer({ publisher: { maxMessageBytes: 1000 } }))))
+      }).pipe(Effect.provide(Virtual.layer({ publisher: { maxMessageBytes: 1000, tracing } })))
+    it.effect.each(cases)("%s", refuses(false))
+    it.effect.each(cases)("%s, with tracing", refuses(true))
   })
 
   describe("bounds", () => {

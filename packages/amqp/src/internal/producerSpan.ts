@@ -6,13 +6,14 @@
 import type * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import type * as Exit from "effect/Exit"
+import * as Predicate from "effect/Predicate"
 import type * as Tracer from "effect/Tracer"
 import type { Message } from "../AmqpMessage.ts"
 import type { PublishError } from "../PublishError.ts"
 
 /** Begin the span of a message, as a child of the present one. */
 export const begin = (message: Message): Effect.Effect<Tracer.Span> => {
-  const exchange = typeof message.exchange === "object" ? message.exchange.name : message.exchange ?? ""
+  const exchange = typeof message.exchange === "string" ? message.exchange : message.exchange?.name ?? ""
   return Effect.makeSpan(`publish ${exchange === "" ? "amq.default" : exchange}`, {
     kind: "producer",
     attributes: {
@@ -27,9 +28,9 @@ export const begin = (message: Message): Effect.Effect<Tracer.Span> => {
   })
 }
 
-/** The message with the span in its headers, unless it names a trace already. */
+/** The message with the span in its headers, unless it names a trace already, or is to be refused for them. */
 export const inject = (message: Message, span: Tracer.Span): Message =>
-  message.headers?.["traceparent"] === undefined
+  message.headers === undefined || (Predicate.isObject(message.headers) && message.headers["traceparent"] === undefined)
     ? {
       ...message,
       headers: {
