@@ -417,11 +417,6 @@ export class PublishQueue {
     return (entry) => entry.state === "Settled"
   }
 
-  /** Whether messages wait that cannot be written now. */
-  get isBackedUp(): boolean {
-    return this.#waitingCount > this.#resting.size
-  }
-
   /** Hear of every time that waiting messages were written, until the returned function is called. */
   onPumped(listener: () => void): () => void {
     this.#pumped.add(listener)
