@@ -311,22 +311,28 @@ const open = Effect.fnUntraced(function*(
   let sequence = 0
   const messageId = () => prefix + (++sequence).toString(36)
 
+  const refuse = (messageId: string | undefined, reason: PublishErrors.PublishErrorReason): PublishError => {
+    metrics.failed++
+    report()
+    return new PublishError({ messageId, reason })
+  }
+
   const prepare = (message: Message): Encoded | PublishError => {
     const encoded = encode(message, messageId)
     if (encoded instanceof Refused) {
       const { detail, field } = encoded
-      return new PublishError({
-        messageId: message.messageId,
-        reason: field === "body"
+      return refuse(
+        message.messageId,
+        field === "body"
           ? new PublishErrors.EncodeError({ published: "no", detail })
           : new PublishErrors.InvalidMessage({ published: "no", field, detail })
-      })
+      )
     }
     const bytes = encoded.body.byteLength
-    return bytes <= maxMessageBytes ? encoded : new PublishError({
-      messageId: encoded.properties.messageId,
-      reason: new PublishErrors.TooLarge({ published: "no", bytes, limit: maxMessageBytes })
-    })
+    return bytes <= maxMessageBytes ? encoded : refuse(
+      encoded.properties.messageId,
+      new PublishErrors.TooLarge({ published: "no", bytes, limit: maxMessageBytes })
+    )
   }
 
   const publishOne = (message: Message): Effect.Effect<void, PublishError> =>

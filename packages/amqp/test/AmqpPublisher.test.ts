@@ -917,18 +917,19 @@ describe("AmqpPublisher", () => {
   })
 
   describe("observability", () => {
+    const value = (id: string) =>
+      Effect.map(Metric.snapshot, (metrics) => {
+        const metric = metrics.find((metric) => metric.id === id)
+        return metric === undefined
+          ? undefined
+          : "count" in metric.state
+          ? Number(metric.state.count)
+          : metric.state
+      })
+
     it.effect("counts what was confirmed, failed, returned, nacked and republished, and how long confirms took", () =>
       Effect.gen(function*() {
         const broker = yield* AmqpMemory.AmqpMemory
-        const value = (id: string) =>
-          Effect.map(Metric.snapshot, (metrics) => {
-            const metric = metrics.find((metric) => metric.id === id)
-            return metric === undefined
-              ? undefined
-              : "count" in metric.state
-              ? Number(metric.state.count)
-              : metric.state
-          })
         yield* publish(paid(1))
         yield* reason(publish(paid(2, { routingKey: "nobody" })))
         yield* broker.nackConfirms(1)
@@ -942,6 +943,26 @@ describe("AmqpPublisher", () => {
         assert.strictEqual(yield* value("amqp_publisher_nacked"), 1)
         assert.strictEqual(yield* value("amqp_publisher_republished"), 1)
         assert.strictEqual(yield* value("amqp_publisher_confirm_latency"), 2)
+      }).pipe(
+        Effect.provide(Virtual.layer()),
+        Effect.provideService(Metric.MetricRegistry, new Map())
+      ))
+
+    it.effect("counts a message that failed before the wire, and one that came after the end", () =>
+      Effect.gen(function*() {
+        const scope = yield* Scope.make()
+        const publisher = yield* Scope.provide(AmqpPublisher.make({ maxMessageBytes: 10 }), scope)
+        yield* Effect.flip(publisher.publish(paid(1, { priority: -1 })))
+        yield* Virtual.settle
+        assert.strictEqual(yield* value("amqp_publisher_failed"), 1)
+        yield* Effect.flip(publisher.publishAll([paid("x".repeat(11)), paid({ n: 1n } as never)]))
+        yield* Virtual.settle
+        assert.strictEqual(yield* value("amqp_publisher_failed"), 3)
+        yield* Scope.close(scope, Exit.void)
+        yield* Virtual.settle
+        yield* Effect.flip(publisher.publish(paid(2)))
+        yield* Virtual.settle
+        assert.strictEqual(yield* value("amqp_publisher_failed"), 4)
       }).pipe(
         Effect.provide(Virtual.layer()),
         Effect.provideService(Metric.MetricRegistry, new Map())

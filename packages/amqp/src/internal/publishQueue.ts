@@ -246,6 +246,7 @@ export class PublishQueue {
     }
     if (this.#over !== undefined) {
       this.#settle(entry, this.#overReason(entry, this.#over))
+      this.#tell()
       return entry
     }
     this.#enlist(entry)
