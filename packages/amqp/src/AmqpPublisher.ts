@@ -229,7 +229,7 @@ const open = Effect.fnUntraced(function*(
       metrics.republished++
     },
     onResting(entry) {
-      runFork(rest(entry))
+      afterCallback(() => runFork(rest(entry)))
     },
     onRecycle() {
       const present = recycle

@@ -289,6 +289,25 @@ describe("AmqpPublisher", () => {
         assert.deepInclude(yield* reason(publish(paid("x"))), { _tag: "Nacked", times: 1 })
       }).pipe(Effect.provide(Virtual.layer({ publisher: { retryNacked: Schedule.recurs(0) } }))))
 
+    it.effect("retryNacked, which is the application's, runs when the driver's callback is over", () =>
+      Effect.gen(function*() {
+        const broker = yield* AmqpMemory.AmqpMemory
+        const scope = yield* Effect.scope
+        let look = Effect.succeed<AmqpPublisher.PublisherCounts | undefined>(undefined)
+        const seen: Array<AmqpPublisher.PublisherCounts | undefined> = []
+        const retryNacked = Schedule.recurs(1).pipe(
+          Schedule.map(() => Effect.map(look, (counts) => seen.push(counts)))
+        )
+        const context = yield* Layer.buildWithScope(Virtual.application({ publisher: { retryNacked } }), scope)
+        const publisher = Context.get(context, AmqpPublisher.AmqpPublisher)
+        look = publisher.counts
+        yield* broker.nackConfirms(2)
+        const publishing = yield* begin(publisher.publishAll([paid(1), paid(2)]))
+        yield* TestClock.adjust("1 second")
+        yield* Fiber.join(publishing)
+        assert.deepStrictEqual(seen.map((counts) => counts?.inFlight), [0, 0])
+      }).pipe(Effect.provide(AmqpMemory.layer)))
+
     it.effect("at its deadline a refused message says that it was to be sent again", () =>
       Effect.gen(function*() {
         const broker = yield* AmqpMemory.AmqpMemory
