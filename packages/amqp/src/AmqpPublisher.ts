@@ -26,7 +26,7 @@ import * as Semaphore from "effect/Semaphore"
 import * as Sink from "effect/Sink"
 import { AmqpConnection } from "./AmqpConnection.ts"
 import type { AmqpError } from "./AmqpError.ts"
-import type { Message } from "./AmqpMessage.ts"
+import type { Headers, Message } from "./AmqpMessage.ts"
 import * as AfterCallback from "./internal/afterCallback.ts"
 import { allOrNothing } from "./internal/allOrNothing.ts"
 import { Deadlines } from "./internal/deadlines.ts"
@@ -317,8 +317,8 @@ const open = Effect.fnUntraced(function*(
     return new PublishError({ messageId, reason })
   }
 
-  const prepare = (message: Message): Encoded | PublishError => {
-    const encoded = encode(message, messageId)
+  const prepare = (message: Message, headers?: Headers): Encoded | PublishError => {
+    const encoded = encode(message, messageId, headers)
     if (encoded instanceof Refused) {
       const { detail, field } = encoded
       return refuse(
@@ -335,9 +335,9 @@ const open = Effect.fnUntraced(function*(
     )
   }
 
-  const publishOne = (message: Message): Effect.Effect<void, PublishError> =>
+  const publishOne = (message: Message, headers?: Headers): Effect.Effect<void, PublishError> =>
     Effect.suspend(() => {
-      const encoded = prepare(message)
+      const encoded = prepare(message, headers)
       if (encoded instanceof PublishError) return Effect.fail(encoded)
       const messageId = encoded.properties.messageId
       return Effect.callback<void, PublishError>((resume) => {
@@ -356,13 +356,13 @@ const open = Effect.fnUntraced(function*(
       })
     })
 
-  const publish = options.tracing !== true
-    ? publishOne
-    : (message: Message): Effect.Effect<void, PublishError> =>
+  const publish: AmqpPublisher["publish"] = options.tracing !== true
+    ? (message) => publishOne(message)
+    : (message) =>
       Effect.flatMap(
         ProducerSpan.begin(message),
         (span) =>
-          Effect.onExit(publishOne(ProducerSpan.inject(message, span)), (exit) =>
+          Effect.onExit(publishOne(message, ProducerSpan.headers(message, span)), (exit) =>
             Effect.sync(() => ProducerSpan.end(span, clock, exit)))
       )
 
@@ -397,7 +397,7 @@ const open = Effect.fnUntraced(function*(
       }
       if (options.tracing === true) {
         const span = yield* ProducerSpan.begin(message)
-        const encoded = prepare(ProducerSpan.inject(message, span))
+        const encoded = prepare(message, ProducerSpan.headers(message, span))
         pipeline.push(message, encoded, (exit) => ProducerSpan.end(span, clock, exit))
       } else {
         pipeline.push(message, prepare(message))

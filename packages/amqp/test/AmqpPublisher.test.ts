@@ -1092,6 +1092,37 @@ describe("AmqpPublisher", () => {
         assert.deepStrictEqual(spans.map(({ status }) => status._tag), ["Ended", "Ended"])
       }).pipe(Effect.provide(Virtual.layer({ publisher: { tracing: true } }))))
 
+    it.effect("a traced message may be of a class with fields that are computed", () =>
+      Effect.gen(function*() {
+        const channel = yield* AmqpChannel.AmqpChannel
+        const publisher = yield* AmqpPublisher.AmqpPublisher
+        class Paid implements AmqpMessage.Message {
+          readonly #order: number
+          constructor(order: number) {
+            this.#order = order
+          }
+          get exchange() {
+            return Virtual.orders
+          }
+          get routingKey() {
+            return "paid"
+          }
+          get body() {
+            return { order: this.#order }
+          }
+          get headers() {
+            return { version: 2 }
+          }
+        }
+        yield* publisher.publish(new Paid(1))
+        yield* publisher.publishAll([new Paid(2)])
+        for (const order of [1, 2]) {
+          const delivery = yield* Effect.fromOption(yield* channel.get(Virtual.invoices))
+          assert.strictEqual(yield* delivery.text, `{"order":${order}}`)
+          assert.hasAllKeys(delivery.headers, ["version", "traceparent"])
+        }
+      }).pipe(Effect.provide(Virtual.layer({ publisher: { tracing: true } }))))
+
     it.effect("a message that failed is given back as it was, without the trace of its publish", () =>
       Effect.gen(function*() {
         const publisher = yield* AmqpPublisher.AmqpPublisher

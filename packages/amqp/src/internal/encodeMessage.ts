@@ -74,9 +74,13 @@ const encodeBody = (body: unknown): EncodedBody | Refused => {
 }
 
 /**
- * Encode a message. `messageId` is used if the message has none.
+ * Encode a message. `messageId` is used if the message has none, and `headers` instead of its own.
  */
-export const encode = (message: Message, messageId: () => string): Encoded | Refused => {
+export const encode = (
+  message: Message,
+  messageId: () => string,
+  headers: Headers | undefined = message.headers
+): Encoded | Refused => {
   const exchange = message.exchange === undefined
     ? ""
     : typeof message.exchange === "object" && message.exchange !== null
@@ -89,7 +93,7 @@ export const encode = (message: Message, messageId: () => string): Encoded | Ref
   const properties: Mutable<WireProperties> = {
     contentType: message.contentType ?? body.contentType,
     contentEncoding: message.contentEncoding,
-    headers: message.headers,
+    headers,
     deliveryMode: message.persistent === false ? 1 : 2,
     priority: message.priority,
     correlationId: message.correlationId,
@@ -110,7 +114,7 @@ export const encode = (message: Message, messageId: () => string): Encoded | Ref
     optional("userId", message.userId) ??
     optional("appId", message.appId)
   if (refused !== undefined) return refused
-  const { expiration, headers, priority, timestamp } = message
+  const { expiration, priority, timestamp } = message
   if (priority !== undefined && !(Number.isInteger(priority) && priority >= 0 && priority <= 255)) {
     return new Refused("priority", `${priority} is not a whole number from 0 to 255`)
   }

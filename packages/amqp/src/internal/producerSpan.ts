@@ -8,7 +8,7 @@ import * as Effect from "effect/Effect"
 import type * as Exit from "effect/Exit"
 import * as Predicate from "effect/Predicate"
 import type * as Tracer from "effect/Tracer"
-import type { Message } from "../AmqpMessage.ts"
+import type { Headers, Message } from "../AmqpMessage.ts"
 import type { PublishError } from "../PublishError.ts"
 
 /** Begin the span of a message, as a child of the present one. */
@@ -28,17 +28,14 @@ export const begin = (message: Message): Effect.Effect<Tracer.Span> => {
   })
 }
 
-/** The message with the span in its headers, unless it names a trace already, or is to be refused for them. */
-export const inject = (message: Message, span: Tracer.Span): Message =>
-  message.headers === undefined || (Predicate.isObject(message.headers) && message.headers["traceparent"] === undefined)
-    ? {
-      ...message,
-      headers: {
-        ...message.headers,
-        traceparent: `00-${span.traceId}-${span.spanId}-${span.sampled ? "01" : "00"}`
-      }
-    }
-    : message
+/**
+ * The headers of a message with the span in them, unless they name a trace already, or are to be refused. Not a copy of
+ * the message: it may be of a class, and what that computes would be missing.
+ */
+export const headers = ({ headers }: Message, span: Tracer.Span): Headers | undefined =>
+  headers === undefined || (Predicate.isObject(headers) && headers["traceparent"] === undefined)
+    ? { ...headers, traceparent: `00-${span.traceId}-${span.spanId}-${span.sampled ? "01" : "00"}` }
+    : headers
 
 /** End the span with the outcome of its message. */
 export const end = (span: Tracer.Span, clock: Clock.Clock, exit: Exit.Exit<void, PublishError>): void => {
