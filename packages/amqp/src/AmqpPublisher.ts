@@ -203,6 +203,8 @@ const open = Effect.fnUntraced(function*(
       }
       const delay = yield* step(clock.currentTimeMillisUnsafe(), undefined)
       if (delay === undefined) return queue.giveUp(entry)
+      // Its deadline comes before that, and nothing is to hold it for longer.
+      if (Duration.toMillis(delay) > entry.submittedAt + confirmMillis - now()) return
       yield* Effect.sleep(delay)
       queue.resume(entry)
     })

@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import type { Cause } from "effect"
+import type { Cause, Duration } from "effect"
 import {
   Arbitrary,
   Clock,
@@ -316,6 +316,33 @@ describe("AmqpPublisher", () => {
         yield* TestClock.adjust("5 seconds")
         assert.deepInclude(yield* Fiber.join(publishing), { _tag: "ConfirmTimeout", waitingFor: "retry" })
       }).pipe(Effect.provide(Virtual.layer({ publisher: { retryNacked: Schedule.spaced("1 minute") } }))))
+
+    it.effect("nothing holds a refused message longer than until its deadline", () =>
+      Effect.gen(function*() {
+        const broker = yield* AmqpMemory.AmqpMemory
+        const clock = yield* Clock.Clock
+        const asleep = new Set<Duration.Duration>()
+        const observed: Clock.Clock = {
+          ...clock,
+          sleep: (duration) =>
+            Effect.acquireUseRelease(
+              Effect.sync(() => asleep.add(duration)),
+              () => clock.sleep(duration),
+              () => Effect.sync(() => asleep.delete(duration))
+            )
+        }
+        const publisher = yield* Effect.provideService(
+          AmqpPublisher.make({ retryNacked: Schedule.spaced("1 minute") }),
+          Clock.Clock,
+          observed
+        )
+        yield* broker.nackConfirms(1)
+        const publishing = yield* begin(Effect.flip(publisher.publish(paid("x"))))
+        yield* TestClock.adjust("5 seconds")
+        yield* Fiber.join(publishing)
+        yield* Virtual.settle
+        assert.deepStrictEqual([...asleep], [])
+      }).pipe(Effect.provide(Virtual.layer())))
 
     it.effect("with unconfirmed: \"fail\" a refused message costs no neighbour its confirm", () =>
       Effect.gen(function*() {
