@@ -284,6 +284,7 @@ const open = Effect.fnUntraced(function*(
       )
       if (channel.isOpen()) queue.attach(channel, session)
     }),
+    wasReplaced: () => queue.isRecycling,
     onFailed: (error) => queue.finish(error)
   })
 

@@ -344,6 +344,23 @@ describe("AmqpPublisher", () => {
         assert.deepStrictEqual([...asleep], [])
       }).pipe(Effect.provide(Virtual.layer())))
 
+    it.effect("a queue that refuses all its messages costs those of other queues no deadline", () =>
+      Effect.gen(function*() {
+        const broker = yield* AmqpMemory.AmqpMemory
+        const full = AmqpTopology.queue("full", { maxLength: 1, overflow: "reject-publish" })
+        yield* AmqpTopology.declare(AmqpTopology.make(full))
+        const publisher = yield* AmqpPublisher.make({ confirmTimeout: "500 millis" })
+        const others: Array<Fiber.Fiber<void, PublishError.PublishError>> = []
+        for (let round = 0; round < 30; round++) {
+          yield* begin(Effect.exit(publisher.publish({ routingKey: full.name, body: round })))
+          others.push(yield* begin(publisher.publish(paid(round))))
+          yield* TestClock.adjust("100 millis")
+        }
+        yield* TestClock.adjust("500 millis")
+        assert.isAbove((yield* broker.published).filter(({ routingKey }) => routingKey === full.name).length, 31)
+        for (const other of others) yield* Fiber.join(other)
+      }).pipe(Effect.provide(Virtual.layer())))
+
     it.effect("with unconfirmed: \"fail\" a refused message costs no neighbour its confirm", () =>
       Effect.gen(function*() {
         const broker = yield* AmqpMemory.AmqpMemory

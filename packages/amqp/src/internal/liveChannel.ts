@@ -28,11 +28,14 @@ export interface ChannelOwner {
    * later ones go on while the error is retryable.
    */
   readonly mayHeal?: (error: AmqpError, waited: number, session: Session) => boolean
+  /** Whether nothing was wrong with the channel that is over: its owner closed it to have a fresh one. */
+  readonly wasReplaced?: () => boolean
   /** There will be no other channel. */
   readonly onFailed: (error: AmqpError) => void
 }
 
-// A channel that lives longer than this is opened again at once, others after a pause that doubles up to it.
+// A channel that lives longer than this is opened again at once, others after a pause that doubles up to it, unless
+// there is nothing to wait for.
 const steadyMillis = 1000
 const firstPauseMillis = 10
 
@@ -93,10 +96,9 @@ export const keep = (
             }
           }
         } else lostAt = Elapsed.millis(clock)
-        if (Elapsed.millis(clock) - opened >= steadyMillis) {
-          pause = firstPauseMillis
-          continue
-        }
+        const wasSteady = Elapsed.millis(clock) - opened >= steadyMillis
+        if (wasSteady || (Exit.isSuccess(exit) && owner.wasReplaced?.() === true)) pause = firstPauseMillis
+        if (wasSteady) continue
         yield* Effect.sleep(pause)
         pause = Math.min(pause * 2, steadyMillis)
       }

@@ -215,6 +215,11 @@ export class PublishQueue {
     return this.#oldest === undefined
   }
 
+  /** Whether it waits for a channel other than the last one. */
+  get isRecycling(): boolean {
+    return this.#recycling
+  }
+
   /** The message whose owner has waited longest. */
   get oldest(): Entry | undefined {
     return this.#oldest
