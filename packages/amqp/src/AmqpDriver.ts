@@ -58,7 +58,10 @@ export interface DriverConnection {
   readonly serverProperties: Readonly<Record<string, unknown>>
   /** The largest frame in bytes that both sides agreed on. */
   readonly frameMax: number
-  /** Open a channel, with `confirm.select` if it is to confirm. Interrupted, the channel is closed when it opens. */
+  /**
+   * Open a channel, with `confirm.select` if it is to confirm. Interrupted, the channel is closed when it opens, and its
+   * events are told nothing.
+   */
   readonly openChannel: (
     options: { readonly confirm: boolean },
     events: DriverChannelEvents

@@ -212,10 +212,9 @@ const makeConnection = (
         opening = state
         const opened: Promise<Channel> = channelOptions.confirm ? model.createConfirmChannel() : model.createChannel()
         opening = undefined
-        let abandoned = false
         opened.then(
           (channel) => {
-            if (abandoned) {
+            if (state.isAbandoned) {
               channel.close().catch(() => {})
             } else {
               resume(Effect.succeed(makeChannel(channel, state)))
@@ -235,7 +234,7 @@ const makeConnection = (
           }
         )
         return Effect.sync(() => {
-          abandoned = true
+          state.isAbandoned = true
         })
       }),
     close: Effect.suspend(() => {
@@ -301,6 +300,8 @@ class ChannelState {
   readonly #destroy: (error: AmqpError.AmqpError) => void
   published = 0
   writable = true
+  /** Whoever opened it did not wait, and may have another one by the time that this one is closed. */
+  isAbandoned = false
   #lastError: unknown
   #closedWith: AmqpError.AmqpError | undefined
 
@@ -369,7 +370,7 @@ class ChannelState {
     if (this.#closedWith !== undefined) return
     this.#closedWith = error
     this.#siblings.delete(this)
-    this.#events.onClose(error)
+    if (!this.isAbandoned) this.#events.onClose(error)
   }
 
   /** What an operation failed with: its own refusal, or else whatever closed the channel or the connection. */

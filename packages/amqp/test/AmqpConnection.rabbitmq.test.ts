@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber, Option, Redacted, Schedule, Stream } from "effect"
-import { AmqpChannel, AmqpConnection, AmqpError, AmqpPublisher } from "effect-amqp"
+import { AmqpChannel, AmqpConnection, AmqpDriver, AmqpError, AmqplibDriver, AmqpPublisher } from "effect-amqp"
 import * as Certificates from "effect-amqp-test-rig/Certificates"
 import * as FaultProxy from "effect-amqp-test-rig/FaultProxy"
 import * as HostilePeer from "effect-amqp-test-rig/HostilePeer"
@@ -99,6 +99,32 @@ describeWithSharedBroker("connecting to RabbitMQ", () => {
         assert.isTrue(Option.isSome(again))
         if (Option.isSome(again)) assert.isTrue(again.value.redelivered)
       }).pipe(Effect.provide(AmqpConnection.layer({ endpoints: Redacted.make(url) })))
+    }))
+
+  it.live("a channel whose opening was interrupted is closed without a word to whoever opened it", () =>
+    Effect.gen(function*() {
+      const { host, password, port, username } = yield* SharedRabbitMq.make
+      const silent = { onBlocked() {}, onUnblocked() {}, onClose() {} }
+      const connection = yield* Effect.acquireRelease(
+        AmqplibDriver.driver.connect({
+          host,
+          port,
+          tls: undefined,
+          vhost: "/",
+          username,
+          password: Redacted.make(password),
+          heartbeat: 10,
+          connectionName: "abandons"
+        }, silent),
+        (connection) => connection.close
+      )
+      let told = 0
+      const open = connection.openChannel({ confirm: true }, { ...AmqpDriver.noChannelEvents, onClose: () => told++ })
+      yield* Fiber.interrupt(yield* Effect.forkChild(open, { startImmediately: true }))
+      const next = yield* open
+      // By its answer the broker has closed the other one.
+      yield* next.checkExchange("amq.direct")
+      assert.strictEqual(told, 0)
     }))
 
   it.live("a wrong password: AuthenticationRefused, at once and without the password", () =>
