@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Layer } from "effect"
+import { Effect, Fiber, Layer } from "effect"
 import { AmqpChannel, AmqpConnection, AmqpPublisher, AmqpTopology } from "effect-amqp"
 import { AmqpMemory } from "effect-amqp-memory"
 import { TestClock } from "effect/testing"
@@ -148,6 +148,27 @@ describe("AmqpTopology", () => {
     Effect.gen(function*() {
       assert.strictEqual((yield* refusal(AmqpTopology.make(AmqpTopology.queue("amq.mine"))))._tag, "AccessRefused")
     }).pipe(Effect.provide(connected)))
+
+  it.effect("what makes the broker end the whole connection fails by itself, and everybody else comes back", () =>
+    Effect.gen(function*() {
+      const broker = yield* AmqpMemory.AmqpMemory
+      yield* AmqpTopology.declare(Virtual.topology)
+      const publisher = yield* AmqpPublisher.make()
+      yield* TestClock.adjust("10 seconds")
+      const refused = yield* Effect.forkChild(
+        refusal(AmqpTopology.make(AmqpTopology.exchange("bad", { type: "nope" }))),
+        { startImmediately: true }
+      )
+      yield* Virtual.settle
+      yield* TestClock.adjust("10 seconds")
+      assert.isDefined(refused.pollUnsafe())
+      const reason = yield* Fiber.join(refused)
+      assert.deepInclude(reason, { _tag: "ConnectionLost", replyCode: 503 })
+      yield* publisher.publish({ exchange: "orders", routingKey: "paid", body: 1 })
+      assert.strictEqual(yield* broker.depth("invoices"), 1)
+    }).pipe(
+      Effect.provide(AmqpConnection.layer().pipe(Layer.provideMerge(AmqpMemory.layerWith({ version: "3.10" }))))
+    ))
 
   const invalid: ReadonlyArray<readonly [string, AmqpTopology.Topology, RegExp]> = [
     ["a name of 256 bytes", AmqpTopology.make(AmqpTopology.queue("q".repeat(256))), /256 bytes/],

@@ -313,6 +313,14 @@ export const make = Effect.fnUntraced(function*(
       if (registration === undefined) break
       done.add(registration)
       yield* runSetup(registration, session, begun)
+      // The broker hung up on what this setup asked of it, alone as it was, and would do so on every session.
+      const ended = session.ended
+      if (
+        ended?.reason._tag === "ConnectionLost" && !ended.isRetryable && !Deferred.isDoneUnsafe(registration.outcome)
+      ) {
+        forget(registration)
+        settle(registration, Exit.fail(ended))
+      }
     }
     if (!session.isAlive) return { cause: session.ended!, uptime: undefined }
 
