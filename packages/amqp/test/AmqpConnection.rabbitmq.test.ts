@@ -31,6 +31,7 @@ describe("connecting to what is no broker", () => {
     ["a port where nobody listens", Effect.succeed({ port: 1 }), "ConnectionRefused", /ECONNREFUSED/],
     ["a peer that closes at once", HostilePeer.closing, "ConnectionRefused", /closed/],
     ["a peer that resets at once", HostilePeer.resetting, "ConnectionRefused", /ECONNRESET|EPIPE/],
+    ["a peer that resets when it was hardly asked", HostilePeer.hasty, "ConnectionLost", /ECONNRESET|EPIPE/],
     ["a peer that never speaks", HostilePeer.silent, "ConnectTimeout", /2000 ms/],
     ["a peer that drips bytes", HostilePeer.dripping(100), "ConnectTimeout", /2000 ms/],
     ["a peer that speaks HTTP", HostilePeer.http, "ProtocolFailed", /HTTP/],

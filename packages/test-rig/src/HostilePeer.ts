@@ -56,6 +56,26 @@ export const dripping = (everyMillis: number): Effect.Effect<LoopbackServer.Loop
 export const answering = (bytes: Uint8Array): Effect.Effect<LoopbackServer.LoopbackServer, never, Scope.Scope> =>
   Effect.suspend(() => greetWith((socket) => socket.once("data", () => socket.write(bytes))))
 
+/**
+ * Answers the first bytes of every connection with a whole handshake, without waiting for the other half of it, and
+ * resets the connection at once.
+ */
+export const hasty: Effect.Effect<LoopbackServer.LoopbackServer, never, Scope.Scope> = Effect.suspend(() =>
+  greetWith((socket) =>
+    socket.once("data", () => socket.write(Buffer.concat([start, tune, openOk]), () => socket.resetAndDestroy()))
+  )
+)
+
+const method = (hex: string): Buffer => {
+  const payload = Buffer.from(hex, "hex")
+  return Buffer.concat([Buffer.from([1, 0, 0, 0, 0, 0, payload.length]), payload, Buffer.from([0xce])])
+}
+
+// Version 0-9, no server properties, PLAIN, en_US; no limits and no heartbeat.
+const start = method(`000a000a 0009 00000000 00000005 504c41494e 00000005 656e5f5553`.replaceAll(" ", ""))
+const tune = method("000a001e0000000000000000")
+const openOk = method("000a002900")
+
 // A method frame on channel 0 that claims 100,000 bytes of payload.
 const endlessFrame = [1, 0, 0, 0, 1, 0x86, 0xa0]
 

@@ -2,7 +2,8 @@
  * Watches the bytes of one handshake while amqplib reads them, for two things that it does not offer:
  *
  * - the reply code and text with which a broker refuses `connection.open` (amqplib drops both), and
- * - a pause between `connection.open-ok` and whatever follows, so that listeners exist before the next frame is read.
+ * - a pause between `connection.open-ok` and whatever follows, so that listeners exist before the next frame is read,
+ *   and before a write that has failed is told.
  */
 import type { Socket } from "node:net"
 
@@ -43,6 +44,8 @@ export const watch = (socket: Socket, onForeign: () => void): HandshakeWatch => 
   let state: "watching" | "held" | "done" = "watching"
   let pending: Buffer = Buffer.alloc(0)
   let any = false
+  let failure: { readonly error: unknown } | undefined
+  const emit = socket.emit.bind(socket)
   const read = socket.read.bind(socket)
 
   const scan = (chunk: Buffer): Buffer => {
@@ -73,6 +76,11 @@ export const watch = (socket: Socket, onForeign: () => void): HandshakeWatch => 
       }
       if (method === connectionOpenOk) {
         state = "held"
+        socket.emit = (event: string, ...args: ReadonlyArray<unknown>) => {
+          if (event !== "error") return emit(event, ...args)
+          failure = { error: args[0] }
+          return true
+        }
         const own = end - before
         if (own < chunk.length) socket.unshift(chunk.subarray(own))
         pending = Buffer.alloc(0)
@@ -98,6 +106,8 @@ export const watch = (socket: Socket, onForeign: () => void): HandshakeWatch => 
       if (state === "held") {
         state = "done"
         delete (socket as Partial<Socket>).read
+        delete (socket as Partial<Socket>).emit
+        if (failure !== undefined) socket.emit("error", failure.error as Error)
         if (socket.readableLength > 0) socket.emit("readable")
       }
     }
