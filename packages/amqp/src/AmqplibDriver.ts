@@ -178,6 +178,11 @@ const makeConnection = (
 
   model.on("error", (error: unknown) => {
     lastError = error
+    // After a breach of the protocol amqplib waits for the answer to its goodbye, and that may never come.
+    setTimeout(
+      () => destroyUnsafe(new AmqpError.AmqpError({ operation: "connection", reason: closeReason(error) })),
+      lingerMillis
+    ).unref()
   })
   model.on("close", (error: unknown) => {
     const cause = error ?? (closing ? undefined : lastError)

@@ -195,6 +195,31 @@ describeWithSharedBroker("connecting to RabbitMQ", () => {
   )
 
   it.live(
+    "a broker that breaks the protocol and answers no goodbye is left without waiting for its heartbeats to end",
+    () =>
+      Effect.gen(function*() {
+        const { host, port, url } = yield* SharedRabbitMq.make
+        const proxy = yield* FaultProxy.make({ host, port })
+        const connection = yield* AmqpConnection.make({ endpoints: proxy.through(url) })
+        yield* proxy.pause("up")
+        // An ack on a channel that nobody has opened.
+        yield* proxy.inject(
+          Buffer.from("0100 4d00 0000 0d00 3c00 5000 0000 0000 0000 0100 ce".replaceAll(" ", ""), "hex")
+        )
+        const lost = yield* connection.changes.pipe(
+          Stream.filter((state) => state._tag === "Reconnecting"),
+          Stream.runHead,
+          Effect.timeout("5 seconds")
+        )
+        assert.isTrue(lost._tag === "Some" && lost.value._tag === "Reconnecting")
+        if (lost._tag === "Some" && lost.value._tag === "Reconnecting") {
+          assert.match(lost.value.cause.message, /unknown channel/)
+        }
+      }),
+    30_000
+  )
+
+  it.live(
     "cut after every so many bytes of the handshake and of the set-up, it ends in a typed error or a connection",
     () =>
       Effect.gen(function*() {
