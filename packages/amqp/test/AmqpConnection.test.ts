@@ -668,6 +668,12 @@ describe("AmqpConnection", () => {
         assert.deepInclude(parts.seen[0], { host: "::1" })
       }))
 
+    it.effect("a host name of a URL is percent-decoded, so that it may have letters that ASCII has not", () =>
+      Effect.gen(function*() {
+        const { seen } = yield* dialled({ endpoints: ["amqp://ho%61st", "amqp://b\u00fccher.example"] })
+        assert.deepStrictEqual(seen.map((options) => options.host).sort(), ["b\u00fccher.example", "hoast"])
+      }))
+
     it.effect("an option that is given as undefined leaves the environment's as it is", () =>
       Effect.gen(function*() {
         const seen: Array<AmqpDriver.DriverConnectOptions> = []

@@ -49,10 +49,12 @@ const parseUrl = (text: string, defaults: EndpointDefaults): ParsedEndpoint | Am
   if (url.protocol !== "amqp:" && url.protocol !== "amqps:") {
     return invalid("endpoints", `a URL has the scheme "${url.protocol}"; ${expected}`)
   }
+  let host: string
   let username: string
   let password: string
   let vhost: string
   try {
+    host = decodeURIComponent(url.hostname)
     username = decodeURIComponent(url.username)
     password = decodeURIComponent(url.password)
     vhost = decodeURIComponent(url.pathname.slice(1))
@@ -74,7 +76,7 @@ const parseUrl = (text: string, defaults: EndpointDefaults): ParsedEndpoint | Am
     heartbeat = Number(value)
   }
   return finish({
-    host: withoutBrackets(url.hostname),
+    host: withoutBrackets(host),
     port: url.port === "" ? (url.protocol === "amqp:" ? 5672 : 5671) : Number(url.port),
     tls: url.protocol === "amqp:" ? undefined : defaults.tls ?? {},
     vhost: vhost === "" ? defaults.vhost ?? "/" : vhost,
