@@ -674,6 +674,13 @@ describe("AmqpConnection", () => {
         assert.deepStrictEqual(seen.map((options) => options.host).sort(), ["b\u00fccher.example", "hoast"])
       }))
 
+    it.effect("an empty virtual host is the default one", () =>
+      Effect.gen(function*() {
+        const broker = yield* AmqpMemory.AmqpMemory
+        yield* AmqpConnection.make({ endpoints: ["amqp://h/", { host: "h" }], vhost: "", startup: { max: 0 } })
+        assert.strictEqual((yield* broker.counts).connections, 1)
+      }).pipe(Effect.provide(AmqpMemory.layer)))
+
     it.effect("an option that is given as undefined leaves the environment's as it is", () =>
       Effect.gen(function*() {
         const seen: Array<AmqpDriver.DriverConnectOptions> = []

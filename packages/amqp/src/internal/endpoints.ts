@@ -32,7 +32,7 @@ export const parse = (input: EndpointInput, defaults: EndpointDefaults): ParsedE
     host: withoutBrackets(input.host),
     port: input.port ?? (tls === undefined ? 5672 : 5671),
     tls,
-    vhost: defaults.vhost ?? "/",
+    vhost: defaults.vhost || "/",
     username: defaults.username ?? "guest",
     password: defaults.password ?? Redacted.make("guest")
   }, undefined)
@@ -79,7 +79,7 @@ const parseUrl = (text: string, defaults: EndpointDefaults): ParsedEndpoint | Am
     host: withoutBrackets(host),
     port: url.port === "" ? (url.protocol === "amqp:" ? 5672 : 5671) : Number(url.port),
     tls: url.protocol === "amqp:" ? undefined : defaults.tls ?? {},
-    vhost: vhost === "" ? defaults.vhost ?? "/" : vhost,
+    vhost: vhost || defaults.vhost || "/",
     username: username === "" ? defaults.username ?? "guest" : username,
     password: url.password === "" ? defaults.password ?? Redacted.make("guest") : Redacted.make(password)
   }, heartbeat)
