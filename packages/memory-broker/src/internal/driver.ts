@@ -11,6 +11,7 @@ import type {
   DriverDelivery,
   QueueInfo
 } from "effect-amqp/AmqpDriver"
+import { noChannelEvents } from "effect-amqp/AmqpDriver"
 import { AmqpError, ChannelClosed, ChannelLimit, ConnectionClosed } from "effect-amqp/AmqpError"
 import * as Effect from "effect/Effect"
 import type * as Option from "effect/Option"
@@ -144,6 +145,7 @@ const openChannel = (
     link.request(channel, { _tag: "OpenChannel", confirm }, waiter)
     return Effect.sync(() => {
       waiter.isAbandoned = true
+      channel.events = noChannelEvents
     })
   })
 

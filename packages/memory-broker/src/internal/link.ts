@@ -9,7 +9,6 @@ import type {
   DriverConsumerEvents,
   DriverDelivery
 } from "effect-amqp/AmqpDriver"
-import { noChannelEvents } from "effect-amqp/AmqpDriver"
 import {
   AmqpError,
   AuthenticationRefused,
@@ -526,7 +525,6 @@ export class Link implements Peer {
 
   /** Close a channel that nobody holds. */
   closeQuietly(channel: ClientChannel): void {
-    channel.events = noChannelEvents
     channel.state = "closing"
     this.request(channel, { _tag: "CloseChannel" }, undefined)
   }

@@ -1,5 +1,5 @@
 import { assert } from "@effect/vitest"
-import { Deferred, Effect, Queue, Redacted } from "effect"
+import { Deferred, Effect, Fiber, Queue, Redacted } from "effect"
 import { AmqpError, OperationTimeout } from "effect-amqp/AmqpError"
 import { Broker } from "./Broker.ts"
 import * as Client from "./Client.ts"
@@ -146,6 +146,18 @@ export const connections = suite("connections and who may do what", {
     assert.strictEqual(yield* Deferred.await(connection.closed), error)
     connection.destroyUnsafe(error)
     assert.strictEqual(connection.endings.length, 2)
+  }),
+  "a channel whose opening was interrupted is told nothing, not even its end": Effect.gen(function*() {
+    const connection = yield* Client.connect()
+    const interrupted = Effect.flatMap(
+      Effect.forkChild(Client.open(connection), { startImmediately: true }),
+      Fiber.interrupt
+    )
+    yield* interrupted
+    yield* Client.settle
+    yield* interrupted
+    connection.destroyUnsafe(new AmqpError({ operation: "test", reason: new OperationTimeout({ millis: 1 }) }))
+    assert.deepStrictEqual(connection.endings, ["connection closed"])
   }),
   "destroying a connection gives its messages back": Effect.gen(function*() {
     const connection = yield* Client.connect()
