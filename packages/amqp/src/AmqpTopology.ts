@@ -8,17 +8,16 @@
  * @see https://www.rabbitmq.com/docs/exchanges
  * @see https://www.rabbitmq.com/docs/queues
  */
-import * as Duration from "effect/Duration"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import { AmqpConnection } from "./AmqpConnection.ts"
 import type { Arguments } from "./AmqpDriver.ts"
 import { noChannelEvents } from "./AmqpDriver.ts"
 import { AmqpError, InvalidConfiguration } from "./AmqpError.ts"
 import { allOrNothing } from "./internal/allOrNothing.ts"
-import { checkName, Refused, tableSize } from "./internal/encodeMessage.ts"
+import { checkName, durationMillis, Refused, tableSize } from "./internal/encodeMessage.ts"
 import { nameOn } from "./internal/queueName.ts"
 import type { Session } from "./internal/session.ts"
 
@@ -129,9 +128,7 @@ const defined = (...tables: ReadonlyArray<Arguments | undefined>): Arguments =>
 
 // An input that is no duration becomes NaN, which declaring refuses with the name of the argument.
 const millis = (input: Duration.Input | undefined): number | undefined =>
-  input === undefined
-    ? undefined
-    : Option.match(Duration.fromInput(input), { onNone: () => NaN, onSome: Duration.toMillis })
+  input === undefined ? undefined : durationMillis(input)
 
 /**
  * An exchange: durable and of type `direct` unless told otherwise.
@@ -268,8 +265,10 @@ const checkArguments = (what: string, table: Arguments): string | undefined => {
 
 const checkEntity = (kind: string, entity: Exchange | Queue): string | undefined => {
   const refused = checkName("name", entity.name)
-  if (refused !== undefined) return `${kind} "${String(entity.name).slice(0, 40)}": its name ${refused.detail}`
-  if (entity.name === "") return `a ${kind} has an empty name`
+  if (refused !== undefined) {
+    return `${kind} "${String(entity.name).slice(0, 40)}": its name is invalid: ${refused.detail}`
+  }
+  if (entity.name === "") return `one ${kind} has an empty name`
   return checkArguments(`${kind} "${entity.name}"`, entity.arguments)
 }
 
@@ -301,7 +300,7 @@ const check = (topology: Topology): string | undefined => {
     }
     const refused = checkName("routingKey", binding.routingKey)
     const what = `binding of "${binding.destination}" to "${binding.source}"`
-    if (refused !== undefined) return `${what}: its routing key ${refused.detail}`
+    if (refused !== undefined) return `${what}: its routing key is invalid: ${refused.detail}`
     const problem = checkArguments(what, binding.arguments)
     if (problem !== undefined) return problem
   }

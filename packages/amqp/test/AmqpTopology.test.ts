@@ -179,6 +179,11 @@ describe("AmqpTopology", () => {
       /x-message-ttl/
     ],
     [
+      "a time to live of NaN, which would be none at all",
+      AmqpTopology.make(AmqpTopology.queue("q", { messageTtl: NaN })),
+      /x-message-ttl/
+    ],
+    [
       "one queue with two meanings",
       AmqpTopology.make(AmqpTopology.queue("q"), AmqpTopology.queue("q", { durable: false })),
       /twice/

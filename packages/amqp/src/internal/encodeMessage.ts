@@ -48,7 +48,27 @@ const optional = (field: string, value: unknown): Refused | undefined =>
   value === undefined ? undefined : shortString(field, value)
 
 const describe = (value: unknown): string =>
-  value === null ? "null" : Array.isArray(value) ? "an array" : value === undefined ? "missing" : `a ${typeof value}`
+  value === null
+    ? "null"
+    : Array.isArray(value)
+    ? "an array"
+    : value === undefined
+    ? "missing"
+    : typeof value === "object"
+    ? "an object"
+    : `a ${typeof value}`
+
+/** The broker closes the channel for headers that name more routes in any other way. */
+const notRoutes = (key: "CC" | "BCC", value: unknown): Refused | undefined =>
+  value === undefined || Array.isArray(value)
+    ? undefined
+    : new Refused(`headers.${key}`, `it is ${describe(value)}, and must be a list of routing keys`)
+
+/** NaN for what is no duration; `Duration` itself takes the number NaN for none at all. */
+export const durationMillis = (input: Duration.Input): number =>
+  Number.isNaN(input)
+    ? NaN
+    : Option.match(Duration.fromInput(input), { onNone: () => NaN, onSome: Duration.toMillis })
 
 /** Check the name of an exchange or queue, or a routing key. */
 export const checkName = shortString
@@ -114,7 +134,13 @@ export const encode = (
     optional("userId", message.userId) ??
     optional("appId", message.appId)
   if (refused !== undefined) return refused
-  const { expiration, priority, timestamp } = message
+  const { expiration, priority, replyTo, timestamp } = message
+  if (replyTo === "amq.rabbitmq.reply-to") {
+    return new Refused(
+      "replyTo",
+      "nothing reads direct replies on a publisher's channel; name a queue that you consume"
+    )
+  }
   if (priority !== undefined && !(Number.isInteger(priority) && priority >= 0 && priority <= 255)) {
     return new Refused("priority", `${priority} is not a whole number from 0 to 255`)
   }
@@ -124,9 +150,7 @@ export const encode = (
     properties.timestamp = seconds
   }
   if (expiration !== undefined) {
-    // Effect takes a number that is none for no time at all, in which the broker would drop the message.
-    const duration = Number.isNaN(expiration) ? Option.none() : Duration.fromInput(expiration)
-    const millis = Option.isSome(duration) ? Duration.toMillis(duration.value) : NaN
+    const millis = durationMillis(expiration)
     if (!(millis >= 0 && millis <= maxExpiration)) {
       return new Refused("expiration", `it must be a duration from 0 to ${maxExpiration} milliseconds (49.7 days)`)
     }
@@ -139,6 +163,8 @@ export const encode = (
     if (size > maxHeaderBytes) {
       return new Refused("headers", `they need ${size} bytes, and may need at most ${maxHeaderBytes}; use the body`)
     }
+    const refusedRoutes = notRoutes("CC", headers["CC"]) ?? notRoutes("BCC", headers["BCC"])
+    if (refusedRoutes !== undefined) return refusedRoutes
     headerBytes = size
   }
   return {
