@@ -72,6 +72,18 @@ describe("AmqpPublisher", () => {
         assert.deepStrictEqual([...third.body], [1, 2])
       }).pipe(Effect.provide(Virtual.layer())))
 
+    it.effect("sends the bytes of an ArrayBuffer and of any view of one", () =>
+      Effect.gen(function*() {
+        const channel = yield* AmqpChannel.AmqpChannel
+        const { buffer } = new Uint8Array([1, 2, 3, 4])
+        for (const body of [buffer, new DataView(buffer, 1, 2)]) {
+          yield* publish(paid(body))
+          const delivery = yield* Effect.fromOption(yield* channel.get(Virtual.invoices))
+          assert.deepStrictEqual([...delivery.body], body === buffer ? [1, 2, 3, 4] : [2, 3])
+          assert.isUndefined(delivery.properties.contentType)
+        }
+      }).pipe(Effect.provide(Virtual.layer())))
+
     it.effect("fails with Unroutable, and not published, when no queue is bound; its neighbours succeed", () =>
       Effect.gen(function*() {
         const results = yield* Effect.forEach(

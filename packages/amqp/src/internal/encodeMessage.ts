@@ -82,6 +82,10 @@ interface EncodedBody {
 const encodeBody = (body: unknown): EncodedBody | Refused => {
   if (typeof body === "string") return { bytes: Buffer.from(body), contentType: text }
   if (body instanceof Uint8Array) return { bytes: body, contentType: undefined }
+  if (body instanceof ArrayBuffer) return { bytes: new Uint8Array(body), contentType: undefined }
+  if (ArrayBuffer.isView(body)) {
+    return { bytes: new Uint8Array(body.buffer, body.byteOffset, body.byteLength), contentType: undefined }
+  }
   let encoded: string | undefined
   try {
     encoded = JSON.stringify(body)
