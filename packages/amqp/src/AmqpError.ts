@@ -214,7 +214,8 @@ export class NotFound extends Data.TaggedClass("NotFound")<{
   get message(): string {
     return this.nodeDown
       ? `the node that holds the ${this.entity} "${this.name}" is down (${this.replyText})`
-      : `the ${this.entity} "${this.name}" does not exist (${this.replyText}). Declare it first`
+      : `${this.entity === "other" ? "it" : `the ${this.entity} "${this.name}"`} does not exist (${this.replyText}). ` +
+        `Declare it first`
   }
 }
 
@@ -409,6 +410,7 @@ export const fromReplyCode = (reply: ReplyCode): AmqpError =>
 const inequivalent =
   /inequivalent arg '([^']*)' for (exchange|queue) '(.*?)' in vhost '.*?': received (.*) but current is (.*)$/s
 const exclusivelyConsumed = /in exclusive use$/
+const invalidArgument = /^PRECONDITION_FAILED - invalid arg /
 const missing = /no (exchange|queue) '(.*?)' in vhost/s
 const nodeDown =
   /home node .* of durable queue '(.*?)' in vhost|queue '(.*?)' in vhost '.*?' (?:process is stopped|due to timeout)/s
@@ -443,8 +445,9 @@ const reasonOfReplyCode = (reply: ReplyCode): AmqpErrorReason => {
           replyText
         })
       }
-      // Class basic: an acknowledgement or a delivery timeout took the channel away, whatever else it was doing.
-      return reply.classId === 60 || reply.classId === 0
+      // Class basic: an acknowledgement or a delivery timeout took the channel away, whatever else it was doing. Of
+      // what a consumer asks for, its arguments are refused for good, and a stream whose replica is away is not.
+      return (reply.classId === 60 || reply.classId === 0) && !invalidArgument.test(replyText)
         ? new ChannelClosed({ replyCode, replyText })
         : new OperationRefused({ replyCode, replyText })
     }

@@ -93,6 +93,7 @@ describe("AmqpChannel", () => {
       const delivery = yield* take
       assert.deepInclude(yield* reason(channel.checkQueue("missing")), { _tag: "NotFound", name: "missing" })
       assert.deepInclude(yield* reason(channel.get("missing")), { _tag: "NotFound", name: "missing" })
+      assert.match((yield* reason(channel.checkQueue(""))).message, /^it does not exist \(NOT_FOUND - no previously/)
       assert.strictEqual((yield* reason(channel.purgeQueue("missing")))._tag, "NotFound")
       assert.strictEqual(
         (yield* reason(channel.declareQueue({ name: "invoices", durable: false })))._tag,

@@ -106,6 +106,7 @@ describe("amqplib's errors become reasons", () => {
       [406, "PRECONDITION_FAILED - unknown delivery tag 7", 60, 80, "ChannelClosed", {}],
       [406, "PRECONDITION_FAILED - delivery acknowledgement on channel 2 timed out", 0, 0, "ChannelClosed", {}],
       [406, "PRECONDITION_FAILED - invalid arg 'x-message-ttl' for queue 'q'", 50, 10, "OperationRefused", {}],
+      [406, "PRECONDITION_FAILED - invalid arg 'x-priority' for queue 'q'", 60, 20, "OperationRefused", {}],
       [403, "ACCESS_REFUSED - queue name 'amq.x' contains reserved prefix", 50, 10, "AccessRefused", {}],
       [405, "RESOURCE_LOCKED - cannot obtain exclusive access to locked queue 'q'", 50, 10, "ResourceLocked", {}]
     ]

@@ -395,7 +395,7 @@ const table: ReadonlyArray<Refused> = [
   [
     "a consumer priority that is text",
     (channel) => Client.consume(channel, "q", { arguments: { "x-priority": "a" } }),
-    "ChannelClosed",
+    "OperationRefused",
     "PRECONDITION_FAILED - invalid arg 'x-priority' for queue 'q' in vhost '/': \"expected integer, got longstr\""
   ],
   [
