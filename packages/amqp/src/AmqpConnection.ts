@@ -289,7 +289,8 @@ export const make = Effect.fnUntraced(function*(
   if (!Number.isInteger(heartbeatSeconds) || heartbeatSeconds < 1 || heartbeatSeconds > 65535) {
     return yield* invalid(
       "heartbeat",
-      "it must be a whole number of seconds from 1 to 65535: without heartbeats a dead peer would not be noticed"
+      `it must be a whole number of seconds from 1 to 65535, such as "10 seconds", where a number counts milliseconds: ` +
+        "without heartbeats a dead peer would not be noticed"
     )
   }
   const connectTimeout = yield* bound("connectTimeout", options.connectTimeout ?? "10 seconds")

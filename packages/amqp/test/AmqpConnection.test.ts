@@ -745,6 +745,9 @@ describe("AmqpConnection", () => {
         /"password".*surrogate/
       ],
       ["no heartbeat", { heartbeat: 0 }, /1 to 65535/],
+      ["a heartbeat of 10 milliseconds", { heartbeat: 10 }, /a number counts milliseconds/],
+      ["a host by another name", { endpoints: { hostname: "h" } as unknown as { host: string } }, /no host name/],
+      ["a password that is not Redacted", { password: canary as never }, /Redacted\.make/],
       ["a heartbeat of a broken second", { heartbeat: "1500 millis" }, /whole number of seconds/],
       ["no connect deadline", { connectTimeout: "Infinity" }, /finite/],
       ["an operation deadline of 0", { operationTimeout: 0 }, /more than 0/],

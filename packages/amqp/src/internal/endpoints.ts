@@ -27,6 +27,7 @@ export interface ParsedEndpoint {
 export const parse = (input: EndpointInput, defaults: EndpointDefaults): ParsedEndpoint | AmqpError => {
   if (typeof input === "string") return parseUrl(input, defaults)
   if (Redacted.isRedacted(input)) return parseUrl(Redacted.value(input), defaults)
+  if (typeof input.host !== "string") return invalid("endpoints", "an endpoint has no host name")
   const tls = input.tls === true ? defaults.tls ?? {} : input.tls === false ? undefined : defaults.tls
   return finish({
     host: withoutBrackets(input.host),
@@ -97,6 +98,9 @@ const finish = (endpoint: Endpoint, heartbeat: number | undefined): ParsedEndpoi
   }
   if (Buffer.byteLength(endpoint.vhost) > 255) {
     return invalid("vhost", "a virtual host has a name of more than 255 bytes")
+  }
+  if (!Redacted.isRedacted(endpoint.password)) {
+    return invalid("password", "it must not be printed: pass Redacted.make(password)")
   }
   const texts = { vhost: endpoint.vhost, username: endpoint.username, password: Redacted.value(endpoint.password) }
   for (const [option, text] of Object.entries(texts)) {
