@@ -68,3 +68,10 @@ describeWithSharedBroker("the programs of the README run as they stand", () => {
       assert.strictEqual(yield* Effect.timeout(Fiber.join(exited), "10 seconds"), 130)
     }), 60_000)
 })
+
+it("the package shows the smallest program, which is all that it brings along of this README", async () => {
+  const [root, ours] = await Promise.all(
+    ["../../README.md", "../amqp/README.md"].map((path) => readFile(join(example, path), "utf8"))
+  )
+  assert.include(ours, /## The smallest program\n\n(```ts\n.*?```)/s.exec(root!)![1]!)
+})
