@@ -78,7 +78,7 @@ export interface Message extends MessageProperties {
   /**
    * Whether a message that no queue would get fails with `Unroutable` (`true`, the default) or is confirmed and
    * dropped. A delayed-message exchange wants `false`, and so does a reply to `amq.rabbitmq.reply-to.…`, which is no
-   * queue: the broker delivers it and returns it all the same.
+   * queue: before 4.3 RabbitMQ delivers it and returns it all the same.
    */
   readonly mandatory?: boolean | undefined
 }

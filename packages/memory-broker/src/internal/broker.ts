@@ -533,7 +533,7 @@ export class Broker implements QueueHost {
     if (isReturned) this.faults.returnedPublishes--
     const { ack, queues } = isReturned ? { ack: true, queues: [] } : this.#put(vhost, message)
     const wasReplied = !isReturned && queues.length === 0 && this.#reply(vhost, message)
-    if (queues.length === 0 && !wasReplied && wire.mandatory) {
+    if (queues.length === 0 && (!wasReplied || this.#dialect.returnsReplies) && wire.mandatory) {
       connection.peer.send(channel, {
         _tag: "Return",
         returned: {

@@ -26,6 +26,8 @@ export interface Dialect {
   readonly storesQueueType: boolean
   /** Since 4.0 an unknown exchange type closes the channel and not the connection. */
   readonly refusesTypeOnChannel: boolean
+  /** Before 4.3 a mandatory direct reply that was delivered was returned all the same. */
+  readonly returnsReplies: boolean
   /** Before 4.3 a delivery that was refused and requeued counted as one in vain; since then only one that was lost. */
   readonly countsRefusals: boolean
   /** Since 4.3 a dead letter that was delivered in vain is marked as redelivered in its next queue. */
@@ -44,6 +46,7 @@ const before4: Dialect = {
   keepsCc: false,
   storesQueueType: false,
   refusesTypeOnChannel: false,
+  returnsReplies: true,
   countsRefusals: true,
   keepsRedelivered: false,
   keepsTransientExchanges: false
@@ -65,5 +68,12 @@ const since4: Dialect = {
 export const dialects: Record<BrokerVersion, Dialect> = {
   "3.10": before4,
   "4.0": since4,
-  "4.3": { ...since4, version: "4.3.6", countsRefusals: false, keepsRedelivered: true, keepsTransientExchanges: true }
+  "4.3": {
+    ...since4,
+    version: "4.3.6",
+    returnsReplies: false,
+    countsRefusals: false,
+    keepsRedelivered: true,
+    keepsTransientExchanges: true
+  }
 }

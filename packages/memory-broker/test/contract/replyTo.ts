@@ -1,5 +1,6 @@
 import { assert } from "@effect/vitest"
 import { Effect, Option } from "effect"
+import { Broker } from "./Broker.ts"
 import * as Client from "./Client.ts"
 import { suite } from "./Suite.ts"
 
@@ -26,6 +27,18 @@ export const replies = suite("direct reply-to", {
     yield* Client.publish(server, { routingKey: address, body: "pong", properties: { correlationId: "c" } })
     const reply = yield* replies.next
     assert.deepStrictEqual([Client.text(reply), reply.properties.correlationId], ["pong", "c"])
+  }),
+  "a mandatory reply that was delivered is returned all the same before 4.3": Effect.gen(function*() {
+    const { version } = yield* Broker
+    const { address, replies, server } = yield* withCaller
+    yield* Client.publish(server, {
+      routingKey: address,
+      body: "pong",
+      mandatory: true,
+      properties: { messageId: "reply" }
+    })
+    assert.strictEqual(Client.text(yield* replies.next), "pong")
+    assert.deepStrictEqual(server.returns.map((returned) => returned.messageId), version < 4.03 ? ["reply"] : [])
   }),
   "the address can be asked for while the caller is there": Effect.gen(function*() {
     const { address, caller, server } = yield* withCaller
