@@ -55,7 +55,7 @@ export interface DispatcherOptions<T> {
 /** Hands work to handlers, so many at a time. */
 export class Dispatcher<T> {
   readonly #options: DispatcherOptions<T>
-  #buffer: Array<Work<T>> = []
+  #buffer: Array<Work<T> | undefined> = []
   #head = 0
   /** Work whose handler runs, or whose policy is at work. */
   readonly #busy = new Set<Work<T>>()
@@ -156,9 +156,11 @@ export class Dispatcher<T> {
       this.#advance(next.key!)
     }
     while (this.#head < this.#buffer.length) {
-      const work = this.#buffer[this.#head++]!
-      if (this.#head === this.#buffer.length) {
-        this.#buffer = []
+      const work = this.#buffer[this.#head]!
+      // Let go of it at once: its body may be large, and with a backlog the buffer is never empty.
+      this.#buffer[this.#head++] = undefined
+      if (this.#head * 2 >= this.#buffer.length) {
+        this.#buffer = this.#buffer.slice(this.#head)
         this.#head = 0
       }
       if (work.state !== "Waiting") continue
