@@ -100,7 +100,7 @@ export interface HandlingOptions<E, Handled> extends SourceOptions {
   readonly ackTimeout?: Duration.Input | undefined
   /**
    * Whether a message that has been out for 80 % of the `ackTimeout` also has its handler interrupted, if it has begun,
-   * and is requeued; `warn` by default.
+   * and is requeued, with a handler also what waits for one; `warn` by default.
    */
   readonly whenAckTimeout?: "warn" | "interrupt" | undefined
   /** How long the end of the scope waits for running handlers before it interrupts them; `30 seconds` by default. */

@@ -407,6 +407,28 @@ describe("AmqpConsumer", () => {
         assert.deepStrictEqual([...begun].sort(), ["a", "a", "b"])
         assert.strictEqual(yield* unacked, 0)
       })))
+
+    it.effect("if asked for, costs no message the time of its handler because of those before it", () =>
+      onMemory(Effect.gen(function*() {
+        const finished = new Set<string>()
+        let runs = 0
+        yield* AmqpConsumer.make(
+          work,
+          Effect.fnUntraced(function*(delivery) {
+            yield* ++runs === 1 ? Effect.never : Effect.sleep("3 seconds")
+            finished.add(yield* delivery.text)
+          }),
+          { ackTimeout: "10 seconds", whenAckTimeout: "interrupt" }
+        )
+        // The first one hangs, and each of the others would begin a second before its time is over.
+        for (const text of ["a", "b", "c", "d", "e", "f", "g", "h"]) {
+          yield* send(text)
+          yield* pass(1000)
+        }
+        yield* pass(60_000)
+        assert.strictEqual([...finished].sort().join(""), "abcdefgh")
+        assert.deepStrictEqual([yield* ready("work"), yield* unacked], [0, 0])
+      })))
   })
 
   describe("supervision", () => {

@@ -30,13 +30,19 @@ export const guard = Effect.fnUntraced(function*<T>(options: GuardOptions<T>): E
   const timeoutMillis = Duration.toMillis(options.ackTimeout)
   const limit = timeoutMillis * patience
   const seen = new WeakSet<Work<T>>()
-  for (;;) {
+  /** Look once; returns for how many milliseconds there is nothing more to see. By itself, to keep no message meanwhile. */
+  const look = Effect.fnUntraced(function*(): Effect.fn.Return<number> {
     const now = Elapsed.millis(clock)
     let next = now + limit
     let waiting = 0
     // What has not begun first, because an interrupted handler makes room for it.
-    for (const work of Array.from(dispatcher.unsettled()).toReversed()) {
-      const due = work.arrivedAt + limit
+    const unsettled = Array.from(dispatcher.unsettled()).toReversed()
+    const interrupts = options.whenAckTimeout === "interrupt" &&
+      unsettled.some((work) => work.state !== "Waiting" && work.arrivedAt + limit <= now && !seen.has(work))
+    for (const work of unsettled) {
+      // What waits behind a handler that is interrupted goes back too, or it would begin with hardly any time left, be
+      // interrupted as well, and so for ever.
+      const due = interrupts && work.state === "Waiting" ? now : work.arrivedAt + limit
       if (due > now) {
         next = Math.min(next, due)
         continue
@@ -58,6 +64,7 @@ export const guard = Effect.fnUntraced(function*<T>(options: GuardOptions<T>): E
         { waiting, timeoutMillis }
       )
     }
-    yield* Effect.sleep(next - now)
-  }
+    return next - now
+  })
+  for (;;) yield* Effect.sleep(yield* look())
 })
