@@ -979,6 +979,25 @@ describe("AmqpConsumer", () => {
         assert.strictEqual((yield* broker.published).length, 2)
       })))
 
+    it.effect("copies no message that the broker puts back while the queues of its schedule are declared", () =>
+      onMemory(Effect.gen(function*() {
+        const broker = yield* AmqpMemory.AmqpMemory
+        yield* AmqpConsumer.make(
+          work,
+          (delivery) =>
+            delivery.redelivered ? Effect.void : Effect.andThen(Effect.sleep("1 second"), Effect.fail("no")),
+          { concurrency: 2, onFailure: () => fiveTimes }
+        )
+        yield* send("a", "b")
+        yield* broker.setLatency("500 millis")
+        yield* pass(2000)
+        yield* broker.setLatency(0)
+        yield* broker.cutConnections
+        yield* pass(10_000)
+        assert.deepStrictEqual([yield* ready("work.retry.1000"), yield* ready("work"), yield* unacked], [0, 0, 0])
+        assert.strictEqual((yield* broker.published).length, 2)
+      })))
+
     it.effect("declares its queues once, also if a policy makes its schedule anew for each failure", () => {
       const frames: Array<string> = []
       return onMemory(

@@ -31,11 +31,11 @@ export type Went = "retry" | "park"
 export interface Delays {
   /** Declare the queues of a schedule; done by `delay` if it was not before. */
   readonly prepare: (schedule: Schedule.Schedule<unknown>) => Effect.Effect<void, AmqpError>
-  /** Publish a copy of a message to where it waits, or to where it stays. */
+  /** Publish a copy of a message to where it waits, or to where it stays; none if that would multiply it. */
   readonly delay: (
     delivery: Delivery,
     schedule: Schedule.Schedule<unknown>
-  ) => Effect.Effect<Went, AmqpError | PublishError>
+  ) => Effect.Effect<Went | undefined, AmqpError | PublishError>
 }
 
 /** A schedule as queues. */
@@ -86,6 +86,9 @@ const dateOf = (seconds: number | undefined): Date | undefined => {
   const date = seconds === undefined ? undefined : new Date(seconds * 1000)
   return date === undefined || Number.isNaN(date.getTime()) ? undefined : date
 }
+
+/** Whether it was neither settled by its handler nor put back by the broker. */
+const isOut = (delivery: Delivery): boolean => !delivery.isSettled && !delivery.isStale
 
 const copyTo = (routingKey: string, delivery: Delivery, queue: string): Message => {
   const properties = delivery.properties
@@ -186,8 +189,10 @@ export const make = Effect.fnUntraced(function*(
     prepare,
     delay: (delivery, schedule) =>
       Effect.andThen(
-        known.has(schedule) ? Effect.void : prepare(schedule),
+        known.has(schedule) || !isOut(delivery) ? Effect.void : prepare(schedule),
         Effect.suspend(() => {
+          // Asked again, because the declaration of the queues may have waited for the next session.
+          if (!isOut(delivery)) return Effect.succeed(undefined)
           const { message, went } = known.get(schedule)!.next(delivery)
           return Effect.as(publisher!.publish(message), went)
         })

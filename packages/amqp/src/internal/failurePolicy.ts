@@ -41,13 +41,15 @@ export const make = <T, E>(options: {
 }): (failure: Failure<T, E>) => Effect.Effect<Settlement> => {
   const { delays, onFailure, settle } = options
 
-  /** Put a message where its next attempt waits, and settle it when it is there. */
+  /** Put a message where its next attempt waits, unless that would multiply it, and settle it then. */
   const delay = (delivery: Delivery, schedule: Schedule.Schedule<unknown>): Effect.Effect<void> =>
     Effect.matchEffect(delays.delay(delivery, schedule), {
       onSuccess: (went) =>
         Effect.andThen(
-          Effect.sync(() => settle(delivery, went)),
-          Effect.logWarning(went === "retry" ? "AMQP message will be retried" : "AMQP message parked")
+          Effect.sync(() => settle(delivery, went ?? "requeue")),
+          went === undefined
+            ? Effect.void
+            : Effect.logWarning(went === "retry" ? "AMQP message will be retried" : "AMQP message parked")
         ),
       onFailure: (error) =>
         error._tag === "PublishError" && hopeless.has(error.reason._tag)
@@ -60,20 +62,6 @@ export const make = <T, E>(options: {
             Effect.andThen(Effect.sync(() => settle(delivery, "requeue")))
           )
     })
-
-  /** Delay messages, but for those that a copy would multiply: settled by their handler, or back in their queue. */
-  const delayAll = (
-    deliveries: ReadonlyArray<Delivery>,
-    schedule: Schedule.Schedule<unknown>
-  ): Effect.Effect<Settlement> =>
-    Effect.forEach(
-      deliveries,
-      (delivery) =>
-        delivery.isSettled || delivery.isStale
-          ? Effect.sync(() => settle(delivery, "requeue"))
-          : delay(delivery, schedule),
-      { concurrency: "unbounded", discard: true }
-    ).pipe(Effect.as("delayed"))
 
   const judge = ({ cause, deliveries, isInterrupted, portion }: Failure<T, E>): Effect.Effect<Settlement> => {
     if (isInterrupted && Cause.hasInterrupts(cause)) return Effect.succeed("requeue")
@@ -89,7 +77,15 @@ export const make = <T, E>(options: {
     const outcome = typeof onFailure === "function" ? onFailure(error.value, portion) : onFailure
     const logged = Effect.logWarning("AMQP handler failed", cause)
     return typeof outcome === "object"
-      ? Effect.andThen(logged, delayAll(deliveries, outcome.schedule))
+      ? logged.pipe(
+        Effect.andThen(
+          Effect.forEach(deliveries, (delivery) => delay(delivery, outcome.schedule), {
+            concurrency: "unbounded",
+            discard: true
+          })
+        ),
+        Effect.as("delayed")
+      )
       : Effect.as(logged, outcome)
   }
 
