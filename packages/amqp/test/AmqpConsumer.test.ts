@@ -323,6 +323,20 @@ describe("AmqpConsumer", () => {
         assert.strictEqual(yield* unacked, 0)
       })))
 
+    it.effect("with orderedBy, messages without a key are handled one by one too", () =>
+      onMemory(Effect.gen(function*() {
+        let handled = 0
+        yield* AmqpConsumer.make(work, () => Effect.andThen(Effect.sleep("1 second"), Effect.sync(() => handled++)), {
+          concurrency: 3,
+          orderedBy: (delivery) => delivery.properties.correlationId!
+        })
+        yield* send("a", "b", "c")
+        yield* pass(1000)
+        assert.strictEqual(handled, 1)
+        yield* pass(2000)
+        assert.deepStrictEqual([handled, yield* unacked], [3, 0])
+      })))
+
     it.effect("a function for orderedBy that throws dead-letters the message, and no other", () =>
       onMemory(Effect.gen(function*() {
         let handled = 0

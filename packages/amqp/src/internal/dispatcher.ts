@@ -168,7 +168,8 @@ export class Dispatcher<T> {
       if (keyOf === undefined) return work
       let key: string
       try {
-        key = keyOf(work.portion)
+        // A header that is not there is a key as well, whatever the types say.
+        key = String(keyOf(work.portion))
       } catch (error) {
         this.#busy.add(work)
         this.#resolve(work, Cause.die(error))
