@@ -561,9 +561,11 @@ const encodeValue = (value: HeaderValue | undefined): unknown => {
 const decodeValue = (value: unknown): HeaderValue => {
   if (typeof value !== "object" || value === null || value instanceof Uint8Array) return value as HeaderValue
   if (Array.isArray(value)) return value.map(decodeValue)
+  // A table of another client may have the key "!" as well; what throws here costs the consumer its channel, again and
+  // again.
   const tagged = value as { readonly "!"?: unknown; readonly value?: unknown }
-  if (tagged["!"] === "timestamp") return new Date(Number(tagged.value) * 1000)
-  if (tagged["!"] === "decimal") {
+  if (tagged["!"] === "timestamp" && typeof tagged.value === "number") return new Date(tagged.value * 1000)
+  if (tagged["!"] === "decimal" && typeof tagged.value === "object" && tagged.value !== null) {
     const decimal = tagged.value as { readonly places: number; readonly digits: number }
     return decimal.digits / 10 ** decimal.places
   }

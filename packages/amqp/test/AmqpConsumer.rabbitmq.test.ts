@@ -1,7 +1,8 @@
 import { assert, it } from "@effect/vitest"
-import { Effect, Exit, Fiber, Latch, Layer, Result, Schedule, Scope, Stream } from "effect"
+import { Effect, Exit, Fiber, Latch, Layer, Redacted, Result, Schedule, Scope, Stream } from "effect"
 import type { Duration } from "effect"
-import { AmqpChannel, AmqpConnection, AmqpConsumer, AmqpPublisher, AmqpTopology } from "effect-amqp"
+import { AmqpChannel, AmqpConnection, AmqpConsumer, AmqpDriver, AmqpPublisher, AmqpTopology } from "effect-amqp"
+import type { AmqpMessage } from "effect-amqp"
 import * as FaultProxy from "effect-amqp-test-rig/FaultProxy"
 import * as RabbitMq from "effect-amqp-test-rig/RabbitMq"
 import { describeWithOwnNode, describeWithSharedBroker } from "effect-amqp-test-rig/RabbitMqSuite"
@@ -87,6 +88,38 @@ describeWithSharedBroker("consuming from RabbitMQ", () => {
       )
       yield* until(Effect.map(ready("dead"), (count) => count === 200))
     })))
+
+  it.live("a header table that looks like amqplib's way to write a decimal costs no consumer its channel", () =>
+    Effect.flatMap(SharedRabbitMq.make, ({ host, password, port, url, username, vhost }) =>
+      Effect.gen(function*() {
+        const headers: Array<AmqpMessage.Headers> = []
+        const consumer = yield* AmqpConsumer.make(work, (delivery) => Effect.sync(() => headers.push(delivery.headers)))
+        const driver = yield* AmqpDriver.AmqpDriver
+        const connection = yield* driver.connect({
+          host,
+          port,
+          tls: undefined,
+          vhost,
+          username,
+          password: Redacted.make(password),
+          heartbeat: 0,
+          connectionName: "foreign"
+        }, { onBlocked() {}, onUnblocked() {}, onClose() {} })
+        const channel = yield* connection.openChannel({ confirm: false }, AmqpDriver.noChannelEvents)
+        // amqplib writes what is called an object as the table that is its value.
+        const price = { "!": "object", value: { "!": "decimal" } }
+        channel.publishUnsafe({
+          exchange: "",
+          routingKey: "work",
+          mandatory: false,
+          properties: { headers: { price } },
+          body: new Uint8Array()
+        })
+        yield* channel.close
+        yield* connection.close
+        yield* until(Effect.map(consumer.counts, ({ acked }) => acked === 1), "5 seconds")
+        assert.deepEqual({ ...headers[0] }, { price: { "!": "decimal" } })
+      }).pipe(Effect.scoped, Effect.provide(client(url)))))
 
   it.live("the end of the scope lets handlers finish, and what they did not begin is there once", () =>
     onShared(Effect.gen(function*() {
