@@ -196,6 +196,9 @@ const inBatches = (size: number, within: Duration.Duration): Portions<Batch> => 
       }))
 })
 
+/** What handlers find, but for the scope that each has for itself. */
+type HandlerContext<R> = Context.Context<Exclude<R, Scope.Scope>>
+
 /** What is the same for messages and for batches. */
 const start = Effect.fnUntraced(function*<Handled, E, R>(
   queue: Source,
@@ -206,14 +209,15 @@ const start = Effect.fnUntraced(function*<Handled, E, R>(
     readonly portions: Portions<Handled>
     readonly concurrency: number
     readonly orderedBy: ((handled: Handled) => string) | undefined
-    readonly context: Context.Context<R>
+    readonly context: HandlerContext<R>
   }
 ): Effect.fn.Return<Consumer, AmqpError, AmqpConnection | Scope.Scope> {
   const { context, portions } = how
   const handlerTimeout = options.handlerTimeout === undefined
     ? undefined
     : yield* bound("handlerTimeout", options.handlerTimeout)
-  let handle: (handled: Handled) => Effect.Effect<unknown, E | HandlerTimeout, R> = handler
+  let handle = (handled: Handled): Effect.Effect<unknown, E | HandlerTimeout, Exclude<R, Scope.Scope>> =>
+    Effect.scoped(handler(handled))
   if (handlerTimeout !== undefined) {
     const inTime = handle
     handle = (handled) =>
@@ -252,7 +256,7 @@ const startSingly = Effect.fnUntraced(function*<E, R>(
   queue: Source,
   handler: (delivery: Delivery) => Effect.Effect<unknown, E, R>,
   options: Options<E>,
-  context: Context.Context<R>
+  context: HandlerContext<R>
 ): Effect.fn.Return<Consumer, AmqpError, AmqpConnection | Scope.Scope> {
   const concurrency = yield* count("concurrency", options.concurrency ?? 1, maxPrefetch)
   return yield* start(queue, handler, options, {
@@ -269,16 +273,17 @@ const startSingly = Effect.fnUntraced(function*<E, R>(
  * it: with `NotFound` if there is no such queue, with `AccessRefused` without the permission to read it, with
  * `ResourceLocked` if another has kept it for itself for three heartbeats; or with `InvalidConfiguration`.
  *
- * A message is acknowledged when its handler succeeds. When that fails with a typed error, `onFailure` decides. When it
- * dies, the message is dead-lettered and the defect logged. When it is interrupted, the message is requeued; if it had
- * interrupted itself and the message was `redelivered` already, that is dead-lettered.
+ * Each handler has a scope of its own, which ends with it. A message is acknowledged when its handler has succeeded and
+ * released what it acquired. When that fails with a typed error, `onFailure` decides. When it dies, the message is
+ * dead-lettered and the defect logged. When it is interrupted, the message is requeued; if it had interrupted itself and
+ * the message was `redelivered` already, that is dead-lettered.
  */
 export const make = <E, R>(
   queue: Source,
   handler: (delivery: Delivery) => Effect.Effect<unknown, E, R>,
   options: Options<E> = {}
-): Effect.Effect<Consumer, AmqpError, AmqpConnection | R | Scope.Scope> =>
-  Effect.contextWith((context: Context.Context<R>) => startSingly(queue, handler, options, context))
+): Effect.Effect<Consumer, AmqpError, AmqpConnection | Exclude<R, Scope.Scope> | Scope.Scope> =>
+  Effect.contextWith((context: HandlerContext<R>) => startSingly(queue, handler, options, context))
 
 /**
  * Consume until interrupted, and drain then; otherwise as {@link make}. Fails when the consumer cannot come back, as
@@ -293,8 +298,8 @@ export const run = <E, R>(
   queue: Source,
   handler: (delivery: Delivery) => Effect.Effect<unknown, E, R>,
   options: Options<E> = {}
-): Effect.Effect<never, AmqpError, AmqpConnection | R> =>
-  Effect.contextWith((context: Context.Context<R>) =>
+): Effect.Effect<never, AmqpError, AmqpConnection | Exclude<R, Scope.Scope>> =>
+  Effect.contextWith((context: HandlerContext<R>) =>
     Effect.scoped(Effect.flatMap(startSingly(queue, handler, options, context), (consumer) => consumer.ended))
   )
 
@@ -338,8 +343,8 @@ export const runBatch = <E, R>(
   queue: Source,
   handler: (batch: NonEmptyReadonlyArray<Delivery>) => Effect.Effect<unknown, E, R>,
   options: BatchOptions<E> = {}
-): Effect.Effect<never, AmqpError, AmqpConnection | R> =>
-  Effect.contextWith((context: Context.Context<R>) =>
+): Effect.Effect<never, AmqpError, AmqpConnection | Exclude<R, Scope.Scope>> =>
+  Effect.contextWith((context: HandlerContext<R>) =>
     Effect.scoped(Effect.gen(function*() {
       const size = yield* count("size", options.size ?? 100, maxPrefetch)
       const within = yield* bound("within", options.within ?? "1 second")

@@ -257,6 +257,32 @@ describe("AmqpConsumer", () => {
         assert.strictEqual(yield* ready("dead"), 1)
       })))
 
+    it.effect("what a handler acquires is released before its message is settled, and not when the consumer ends", () =>
+      onMemory(Effect.gen(function*() {
+        const held: Array<string> = []
+        yield* Layer.build(AmqpConsumer.layer(
+          work,
+          Effect.fnUntraced(function*(delivery) {
+            const text = yield* Effect.acquireRelease(
+              Effect.tap(delivery.text, (text) => Effect.sync(() => held.push(text))),
+              (text) =>
+                Effect.sync(() => {
+                  held.splice(held.indexOf(text), 1)
+                  assert.isFalse(delivery.isSettled, `${text} was settled while its handler held something`)
+                })
+            )
+            yield* Effect.sleep("1 second")
+            if (text === "fails") yield* Effect.fail("no")
+          }),
+          { concurrency: 2, handlerTimeout: "5 seconds" }
+        ))
+        yield* send("works", "fails")
+        assert.deepStrictEqual(held, ["works", "fails"])
+        yield* pass(1000)
+        assert.deepStrictEqual(held, [])
+        assert.deepStrictEqual([yield* unacked, yield* ready("dead")], [0, 1])
+      })))
+
     it.effect("a handler that acknowledges by itself is not acknowledged a second time", () =>
       onMemory(Effect.gen(function*() {
         const consumer = yield* AmqpConsumer.make(work, (delivery) => delivery.ack())
