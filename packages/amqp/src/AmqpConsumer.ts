@@ -396,7 +396,8 @@ export const stream = (
  * broker would route the copy to other queues too; one without a content type or a message id gets one.
  *
  * The copy is confirmed before the original is acknowledged. If it cannot be published, the original is requeued after
- * a second; if it never could be, because its headers have no room for more or hold what cannot be sent, the original is
+ * a second, which a quorum queue counts against its delivery limit; a wait queue that is gone is declared again then. If
+ * it never could be published, because its headers have no room for more or hold what cannot be sent, the original is
  * dead-lettered, and that is logged. A message that its handler has settled by itself, or whose channel is gone, so that
  * it comes again, is not copied.
  *

@@ -927,6 +927,39 @@ describe("AmqpConsumer", () => {
       })))
 
     for (
+      const [what, onFailure] of [
+        ["", fiveTimes],
+        [
+          " of a policy that makes its schedule anew each time",
+          () => AmqpConsumer.retry(Schedule.exponential("1 second").pipe(Schedule.upTo({ times: 5 })))
+        ]
+      ] as const
+    ) {
+      it.effect(`declares a wait queue${what} again that is gone`, () =>
+        onMemory(Effect.gen(function*() {
+          const channel = yield* AmqpChannel.AmqpChannel
+          const attempts: Array<number> = []
+          const consumer = yield* AmqpConsumer.make(
+            work,
+            (delivery) => {
+              attempts.push(delivery.attempts)
+              return attempts.length < 13 ? Effect.fail("no") : Effect.void
+            },
+            { concurrency: 3, onFailure }
+          )
+          yield* send("a", "b", "c")
+          yield* channel.deleteQueue("work.retry.2000")
+          yield* pass(1000)
+          assert.deepInclude(yield* consumer.counts, { retried: 3, requeued: 0 })
+          yield* pass(1000)
+          assert.deepInclude(yield* consumer.counts, { retried: 6, requeued: 3 })
+          yield* pass(10_000)
+          assert.deepStrictEqual(attempts, [1, 1, 1, 2, 2, 2, 2, 2, 2, 3, 3, 3, 4, 4, 4])
+          assert.strictEqual(yield* unacked, 0)
+        })))
+    }
+
+    for (
       const [what, foreign] of [
         ["has no room for more headers", { headers: { big: "x".repeat(65_500) } }],
         ["has a time in its headers that no Date can hold", { headers: { at: new Date(Number.NaN) } }],

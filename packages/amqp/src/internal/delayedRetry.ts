@@ -8,6 +8,7 @@
  */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Random from "effect/Random"
 import type * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
@@ -166,35 +167,56 @@ export const make = Effect.fnUntraced(function*(
   // Its place among the finalizers is here, whenever it is filled: handlers that still run at the end may need it.
   const scope = yield* Scope.fork(yield* Effect.scope)
   const oneAtATime = Semaphore.makeUnsafe(1)
-  const known = new WeakMap<Schedule.Schedule<unknown>, Compiled>()
+  let known = new WeakMap<Schedule.Schedule<unknown>, Compiled>()
   const declared = new Set<string>()
+  let declarations = yield* Scope.fork(scope)
   let publisher: AmqpPublisher.AmqpPublisher | undefined
 
-  const prepare = (schedule: Schedule.Schedule<unknown>) =>
+  const compiledOf = (schedule: Schedule.Schedule<unknown>): Effect.Effect<Compiled, AmqpError> =>
     oneAtATime.withPermit(Effect.gen(function*() {
-      if (known.has(schedule)) return
+      const before = known.get(schedule)
+      if (before !== undefined) return before
       const compiled = yield* compile(queue, schedule)
       // A policy that makes its schedule anew for each failure names the same queues each time.
       const queues = compiled.topology.queues.filter(({ name }) => !declared.has(name))
-      if (queues.length > 0) yield* AmqpTopology.declare(AmqpTopology.make(...queues))
+      if (queues.length > 0) {
+        yield* Scope.provide(AmqpTopology.declare(AmqpTopology.make(...queues)), declarations)
+      }
       for (const { name } of queues) declared.add(name)
-      publisher ??= yield* AmqpPublisher.make({ maxMessageBytes: Number.MAX_SAFE_INTEGER })
+      publisher ??= yield* Scope.provide(AmqpPublisher.make({ maxMessageBytes: Number.MAX_SAFE_INTEGER }), scope)
       known.set(schedule, compiled)
-    })).pipe(
-      Scope.provide(scope),
-      Effect.provideService(AmqpConnection, connection)
-    )
+      return compiled
+    })).pipe(Effect.provideService(AmqpConnection, connection))
+
+  /** One of the queues is gone: the next message declares them again. */
+  const forget = (schedule: Schedule.Schedule<unknown>, compiled: Compiled): Effect.Effect<void> =>
+    oneAtATime.withPermit(Effect.suspend(() => {
+      // Of many messages that found it gone, the first has done it.
+      if (known.get(schedule) !== compiled) return Effect.void
+      const before = declarations
+      known = new WeakMap()
+      declared.clear()
+      return Effect.andThen(
+        Effect.map(Scope.fork(scope), (fresh) => declarations = fresh),
+        Scope.close(before, Exit.void)
+      )
+    }))
 
   return {
-    prepare,
+    prepare: (schedule) => Effect.asVoid(compiledOf(schedule)),
     delay: (delivery, schedule) =>
-      Effect.andThen(
-        known.has(schedule) || !isOut(delivery) ? Effect.void : prepare(schedule),
-        Effect.suspend(() => {
+      Effect.suspend(() => {
+        const compiled = known.get(schedule)
+        return compiled === undefined && isOut(delivery) ? compiledOf(schedule) : Effect.succeed(compiled)
+      }).pipe(
+        Effect.flatMap((compiled) => {
           // Asked again, because the declaration of the queues may have waited for the next session.
-          if (!isOut(delivery)) return Effect.succeed(undefined)
-          const { message, went } = known.get(schedule)!.next(delivery)
-          return Effect.as(publisher!.publish(message), went)
+          if (compiled === undefined || !isOut(delivery)) return Effect.undefined
+          const { message, went } = compiled.next(delivery)
+          return publisher!.publish(message).pipe(
+            Effect.tapError(({ reason }) => reason._tag === "Unroutable" ? forget(schedule, compiled) : Effect.void),
+            Effect.as(went)
+          )
         })
       )
   }
