@@ -95,6 +95,22 @@ export class DecodeError extends Data.TaggedError("DecodeError")<{
 
 const utf8 = new TextDecoder("utf-8", { fatal: true })
 
+type Decoder<S extends Schema.Constraint> = (
+  text: string
+) => Effect.Effect<S["Type"], Schema.SchemaError, S["DecodingServices"]>
+
+// A decoder costs more to make than to use.
+const decoders = new WeakMap<Schema.Constraint, Decoder<Schema.Constraint>>()
+
+const decoderOf = <S extends Schema.Constraint>(schema: S): Decoder<S> => {
+  let decoder = decoders.get(schema) as Decoder<S> | undefined
+  if (decoder === undefined) {
+    decoder = Schema.decodeUnknownEffect(Schema.fromJsonString(Schema.toCodecJson(schema)))
+    decoders.set(schema, decoder)
+  }
+  return decoder
+}
+
 /** A message that the broker handed over, and that is to be acknowledged on the channel it came by. */
 export class Delivery {
   /** Counts the sessions of the connection: a delivery of an earlier one cannot be acknowledged any more. */
@@ -196,7 +212,7 @@ export class Delivery {
   json<S extends Schema.Constraint>(schema: S): Effect.Effect<S["Type"], DecodeError, S["DecodingServices"]> {
     return Effect.flatMap(this.text, (text) =>
       Effect.mapError(
-        Schema.decodeUnknownEffect(Schema.fromJsonString(Schema.toCodecJson(schema)))(text),
+        decoderOf(schema)(text),
         (error) => new DecodeError({ messageId: this.messageId, detail: error.message })
       ))
   }
