@@ -67,6 +67,10 @@ export interface AmqpPublisher {
    * Publish one message and wait until the broker confirmed it. Waiting for a connection, for a place in flight and for
    * the socket counts toward the publisher's `confirmTimeout`. Interrupted, it leaves nothing behind; a message that is
    * on the wire by then may still arrive.
+   *
+   * RabbitMQ closes the channel for a message to an exchange that is not there or that the user may not write to, or one
+   * that is too large for it. The publisher opens another. Messages like that one are then sent alone, for which others
+   * wait a second at most, until RabbitMQ takes one of them: each fails, and takes no other with it.
    */
   readonly publish: (message: Message) => Effect.Effect<void, PublishError>
   /**
@@ -241,6 +245,9 @@ const open = Effect.fnUntraced(function*(
       const present = drained
       afterCallback(() => Deferred.doneUnsafe(present, Effect.void))
     },
+    onHeldBack(millis) {
+      runFork(Effect.andThen(Effect.sleep(millis), Effect.sync(() => queue.pump())))
+    },
     onChanged: report,
     onBusy: () => deadlines.begin(),
     onIdle() {
@@ -284,7 +291,7 @@ const open = Effect.fnUntraced(function*(
       )
       if (channel.isOpen()) queue.attach(channel, session)
     }),
-    wasReplaced: () => queue.isRecycling,
+    wasReplaced: () => queue.isReplaced,
     onFailed: (error) => queue.finish(error)
   })
 

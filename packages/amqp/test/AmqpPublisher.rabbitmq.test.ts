@@ -90,6 +90,32 @@ describeWithSharedBroker("publishing to RabbitMQ", () => {
       }).pipe(Effect.provide(application(url)))
     }))
 
+  it.live("messages that go on naming a missing exchange fail, each not published, and all others are confirmed", () =>
+    Effect.gen(function*() {
+      const { url } = yield* SharedRabbitMq.make
+      yield* Effect.gen(function*() {
+        const publisher = yield* AmqpPublisher.AmqpPublisher
+        const every = (millis: number, count: number, exchange: string) =>
+          Effect.forEach(Array.from({ length: count }), (_, i) =>
+            Effect.andThen(
+              Effect.sleep(i * millis),
+              Effect.result(publisher.publish({ exchange, routingKey: "numbers", body: i }))
+            ), { concurrency: "unbounded" })
+        const [wrong, right] = yield* Effect.all([
+          every(25, 80, "missing"),
+          every(4, 500, "")
+        ], { concurrency: "unbounded" })
+        for (const result of wrong) {
+          assert.isTrue(Result.isFailure(result))
+          if (Result.isFailure(result)) {
+            assert.deepInclude(result.failure.reason, { _tag: "ExchangeNotFound", published: "no" })
+          }
+        }
+        assert.strictEqual(confirmed(right).length, 500)
+        assert.strictEqual((yield* drained("numbers")).size, 500)
+      }).pipe(Effect.provide(application(url)))
+    }))
+
   it.live("a full queue that rejects is Nacked, after publishing again", () =>
     Effect.gen(function*() {
       const { url } = yield* SharedRabbitMq.make

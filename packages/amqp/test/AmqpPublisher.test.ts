@@ -404,6 +404,82 @@ describe("AmqpPublisher", () => {
         })
       }).pipe(Effect.provide(Virtual.layer())))
 
+    for (
+      const [what, tag] of [["a missing exchange", "ExchangeNotFound"], [
+        "an internal exchange",
+        "AccessRefused"
+      ]] as const
+    ) {
+      it.effect(`messages that go on naming ${what} fail alone, and take no other with them`, () =>
+        Effect.gen(function*() {
+          const broker = yield* AmqpMemory.AmqpMemory
+          const channel = yield* AmqpChannel.AmqpChannel
+          if (tag === "AccessRefused") {
+            yield* channel.declareExchange({ name: "wrong", type: "fanout", internal: true })
+          }
+          yield* broker.setLatency("5 millis")
+          const wrong: Array<Fiber.Fiber<PublishError.PublishErrorReason, void>> = []
+          const right: Array<Fiber.Fiber<void, PublishError.PublishError>> = []
+          for (let round = 0; round < 50; round++) {
+            wrong.push(yield* begin(reason(publish({ exchange: "wrong", routingKey: "x", body: round }))))
+            for (let i = 0; i < 3; i++) right.push(yield* begin(publish(paid(round))))
+            yield* TestClock.adjust("20 millis")
+          }
+          yield* TestClock.adjust("200 millis")
+          yield* broker.setLatency(0)
+          for (const fiber of right) yield* Fiber.join(fiber)
+          for (const fiber of wrong) assert.deepInclude(yield* Fiber.join(fiber), { _tag: tag, published: "no" })
+          const written = (yield* broker.published).filter(({ routingKey }) => routingKey === "paid").length
+          assert.isAtMost(written, right.length + 3, "only the first close could take others with it")
+        }).pipe(Effect.provide(Virtual.layer())))
+    }
+
+    it.effect("when a missing exchange is there at last, its messages go as many at a time as any", () =>
+      Effect.gen(function*() {
+        const broker = yield* AmqpMemory.AmqpMemory
+        const channel = yield* AmqpChannel.AmqpChannel
+        const late = { exchange: "late", routingKey: "x", mandatory: false, body: "x" }
+        const before = yield* begin(reason(publish(late)))
+        yield* TestClock.adjust("1 second")
+        assert.strictEqual((yield* Fiber.join(before))._tag, "ExchangeNotFound")
+        yield* channel.declareExchange(AmqpTopology.exchange("late"))
+        yield* broker.setLatency("10 millis")
+        const publishing = yield* begin(
+          Effect.forEach(Array.from({ length: 100 }), () => publish(late), { concurrency: "unbounded" })
+        )
+        yield* TestClock.adjust("40 millis")
+        yield* broker.setLatency(0)
+        assert.isDefined(publishing.pollUnsafe(), "it takes one message alone, and the 99 others together")
+        yield* Fiber.join(publishing)
+      }).pipe(Effect.provide(Virtual.layer())))
+
+    it.effect("while one is tried again that had the channel closed, others wait a second for it at most", () =>
+      Effect.gen(function*() {
+        const broker = yield* AmqpMemory.AmqpMemory
+        const channel = yield* AmqpChannel.AmqpChannel
+        const late = { exchange: "late", routingKey: "x", mandatory: false, body: "x" }
+        const before = yield* begin(reason(publish(late)))
+        yield* TestClock.adjust("1 second")
+        yield* Fiber.join(before)
+        yield* channel.declareExchange(AmqpTopology.exchange("late"))
+        yield* broker.loseConfirms(1)
+        const unanswered = yield* begin(reason(publish(late)))
+        const other = yield* begin(publish(paid("other")))
+        yield* TestClock.adjust("999 millis")
+        assert.isUndefined(other.pollUnsafe())
+        yield* TestClock.adjust("1 millis")
+        yield* Fiber.join(other)
+        yield* broker.loseConfirms(1)
+        yield* begin(Effect.exit(publish(paid("unanswered"))))
+        const again = yield* begin(publish(late))
+        yield* TestClock.adjust("999 millis")
+        assert.isUndefined(again.pollUnsafe(), "the message that is not sent beside others")
+        yield* TestClock.adjust("1 millis")
+        yield* Fiber.join(again)
+        yield* TestClock.adjust("5 seconds")
+        assert.deepInclude(yield* Fiber.join(unanswered), { _tag: "ConfirmTimeout", published: "unknown" })
+      }).pipe(Effect.provide(Virtual.layer())))
+
     it.effect("publishing to an internal exchange fails with AccessRefused, and the publisher keeps working", () =>
       Effect.gen(function*() {
         const channel = yield* AmqpChannel.AmqpChannel

@@ -32,6 +32,7 @@ const make = (maxInFlight: number) => {
       onResting: nothing,
       onRecycle: nothing,
       onDrained: nothing,
+      onHeldBack: nothing,
       onChanged: nothing,
       onBusy() {
         told.isBusy = true

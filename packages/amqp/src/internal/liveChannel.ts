@@ -28,7 +28,7 @@ export interface ChannelOwner {
    * later ones go on while the error is retryable.
    */
   readonly mayHeal?: (error: AmqpError, waited: number, session: Session) => boolean
-  /** Whether nothing was wrong with the channel that is over: its owner closed it to have a fresh one. */
+  /** Whether the channel that is over was closed on purpose or because of a message: nothing is wrong with the broker. */
   readonly wasReplaced?: () => boolean
   /** There will be no other channel. */
   readonly onFailed: (error: AmqpError) => void

@@ -11,6 +11,8 @@ import { isAmqpError } from "../AmqpError.ts"
 import type { Message } from "../AmqpMessage.ts"
 import type { PublishErrorReason, WaitingFor } from "../PublishError.ts"
 import * as PublishError from "../PublishError.ts"
+import type { Blame } from "./blame.ts"
+import { blameOf, Suspects } from "./blame.ts"
 import type { Encoded } from "./encodeMessage.ts"
 import { maxPropertyBytes } from "./encodeMessage.ts"
 import type { Session } from "./session.ts"
@@ -69,6 +71,8 @@ export interface QueueEvents {
   readonly onRecycle: () => void
   /** Nobody waits any more for what is in flight on a channel that is to be closed. */
   readonly onDrained: () => void
+  /** What waits has to wait for what is in flight, but no longer than so many milliseconds: call `pump` then. */
+  readonly onHeldBack: (millis: number) => void
   /** Counts may have changed. */
   readonly onChanged: () => void
   /** A message is on its way, and none was before. */
@@ -157,9 +161,8 @@ class Window {
   }
 }
 
-const exchangeInText = /exchange '(.*?)' in vhost/s
-const topicInText = /access to topic '(.*?)' in exchange/s
-const sizeInText = /message size (\d+) .*?max(?:imum)? size (\d+)/s
+// How long others wait while a message that may have its channel closed is sent alone.
+const aloneMillis = 1000
 
 // How many places of messages that are gone are kept at least, because a new array for each message would cost more.
 const maxGone = 1024
@@ -189,6 +192,13 @@ export class PublishQueue {
   #generation = 0
   readonly #pumped = new Set<() => void>()
   #recycling = false
+  /** The last channel was closed by the broker because of a message. */
+  #wasBlamed = false
+  readonly #suspects = new Suspects()
+  /** A suspect that is in flight, and the first that waits until nothing is, since when. */
+  #trial: Entry | undefined
+  #heldBack: Entry | undefined
+  #heldBackAt = 0
   /** Of the confirm that is being handled. */
   #oldestConfirmed: number | undefined
   #over: AmqpError | "closed" | undefined
@@ -215,9 +225,9 @@ export class PublishQueue {
     return this.#oldest === undefined
   }
 
-  /** Whether it waits for a channel other than the last one. */
-  get isRecycling(): boolean {
-    return this.#recycling
+  /** Whether the last channel ended on purpose or because of a message, so that nothing is wrong with the broker. */
+  get isReplaced(): boolean {
+    return this.#recycling || this.#wasBlamed
   }
 
   /** The message whose owner has waited longest. */
@@ -363,12 +373,17 @@ export class PublishQueue {
     this.#inFlightBytes = 0
     this.#abandoned = 0
     this.#abandonedBytes = 0
-    const guilty = this.#blame(error, open)
+    this.#trial = undefined
+    const blame = blameOf(error)
+    this.#wasBlamed = blame !== undefined
+    if (blame !== undefined) {
+      this.#suspects.add(blame)
+      this.#blame(blame, open)
+    }
     const again: Array<Entry> = []
     for (const entry of open) {
       if (entry.abandoned) entry.state = "Settled"
       else if (entry.state === "InFlight") {
-        if (guilty?.(entry) === true) continue
         if (entry.returned !== undefined) this.#settle(entry, unroutable(entry, entry.returned))
         else if (this.#options.unconfirmed === "republish") again.push(entry)
         else this.#settle(entry, lost(error))
@@ -386,41 +401,20 @@ export class PublishQueue {
    * If the broker closed the channel because of one message, settle those that can be the one, and no other. Of several
    * that fit, the last cannot have been handled before the channel was closed; for the others it is not known.
    */
-  #blame(error: AmqpError, open: ReadonlyArray<Entry>): ((entry: Entry) => boolean) | undefined {
-    const reason = error.reason
-    let fits: (entry: Entry) => boolean
-    let outcome: (entry: Entry, published: PublishError.Published) => PublishErrorReason
-    if (reason._tag === "NotFound" && reason.entity === "exchange") {
-      fits = (entry) => entry.encoded.exchange === reason.name
-      outcome = (_, published) => new PublishError.ExchangeNotFound({ published, exchange: reason.name })
-    } else if (reason._tag === "AccessRefused") {
-      const exchange = exchangeInText.exec(reason.replyText)?.[1]
-      const topic = topicInText.exec(reason.replyText)?.[1]
-      fits = ({ encoded }) => encoded.exchange === exchange && (topic === undefined || topic === encoded.routingKey)
-      outcome = ({ encoded }, published) =>
-        new PublishError.AccessRefused({ published, exchange: encoded.exchange, replyText: reason.replyText })
-    } else if (reason._tag === "ChannelClosed" && sizeInText.test(reason.replyText)) {
-      const [, size, limit] = sizeInText.exec(reason.replyText)!
-      fits = ({ encoded }) => encoded.body.byteLength === Number(size)
-      outcome = ({ encoded }, published) =>
-        new PublishError.TooLarge({ published, bytes: encoded.body.byteLength, limit: Number(limit) })
-    } else {
-      return undefined
-    }
-    const guilty = open.filter((entry) => fits(entry))
+  #blame({ fits, outcome }: Blame, open: ReadonlyArray<Entry>): void {
+    const guilty = open.filter((entry) => fits(entry.encoded))
     const last = guilty[guilty.length - 1]
     for (const entry of guilty) {
       if (entry.abandoned) continue
-      this.#settle(entry, outcome(entry, entry === last && entry.written === 1 ? "no" : "unknown"))
+      this.#settle(entry, outcome(entry.encoded, entry === last && entry.written === 1 ? "no" : "unknown"))
     }
     // What waits for the same thing would close the next channel, and the one after it.
     for (const entry of this.#waiting.slice(this.#waitingHead)) {
-      if (entry?.state === "Waiting" && fits(entry)) {
+      if (entry?.state === "Waiting" && fits(entry.encoded)) {
         this.#withdraw(entry)
-        this.#settle(entry, outcome(entry, published(entry)))
+        this.#settle(entry, outcome(entry.encoded, published(entry)))
       }
     }
-    return (entry) => entry.state === "Settled"
   }
 
   /** Hear of every time that waiting messages were written, until the returned function is called. */
@@ -445,6 +439,7 @@ export class PublishQueue {
       entry = this.#firstWaiting()
     ) {
       if (entry.nackedOn === this.#generation) return this.#recycle()
+      if (!this.#suspects.isEmpty && this.#isHeldBack(entry, now)) break
       if (
         this.#inFlight >= this.#options.maxInFlight ||
         (this.#inFlight > 0 && this.#inFlightBytes + entry.bytes > this.#options.maxInFlightBytes)
@@ -470,6 +465,21 @@ export class PublishQueue {
       this.#abandonedBytes * 2 >= this.#options.maxInFlightBytes
   }
 
+  /**
+   * A message like one that had the channel closed is sent alone, so that it takes no other with it. If that takes too
+   * long, because a confirm does not come, the others go on.
+   */
+  #isHeldBack(entry: Entry, now: number): boolean {
+    if (this.#trial !== undefined && now - this.#trial.writtenAt < aloneMillis) return true
+    if (this.#inFlight === this.#abandoned || !this.#suspects.has(entry.encoded)) return false
+    if (this.#heldBack !== entry) {
+      this.#heldBack = entry
+      this.#heldBackAt = now
+      this.#events.onHeldBack(aloneMillis)
+    }
+    return now - this.#heldBackAt < aloneMillis
+  }
+
   #write(channel: DriverChannel, entry: Entry, now: number): boolean {
     let tag: number
     try {
@@ -486,6 +496,11 @@ export class PublishQueue {
     entry.writtenAt = now
     entry.state = "InFlight"
     entry.returned = undefined
+    if (!this.#suspects.isEmpty && this.#suspects.has(entry.encoded)) {
+      this.#trial = entry
+      this.#heldBack = undefined
+      this.#events.onHeldBack(aloneMillis)
+    }
     this.#window.add(entry)
     this.#inFlight++
     this.#inFlightBytes += entry.bytes
@@ -507,6 +522,8 @@ export class PublishQueue {
   }
 
   #answered(entry: Entry, ack: boolean): void {
+    if (entry === this.#trial) this.#trial = undefined
+    if (!this.#suspects.isEmpty) this.#suspects.clear(entry.encoded)
     this.#inFlight--
     this.#inFlightBytes -= entry.bytes
     if (entry.abandoned) {
