@@ -4,7 +4,8 @@
  * A publish succeeds when RabbitMQ confirmed it and did not return it: then every queue that it was routed to has it. A
  * message whose outcome became unknown, because the connection or the channel went, is published again on the next one
  * until its deadline, with the same `messageId`; so a message may arrive twice and none is lost that was confirmed.
- * Messages that were not published again keep the order in which they were submitted.
+ * Messages that were not published again keep the order in which they were submitted; those like one for which RabbitMQ
+ * closed the channel keep it among themselves.
  *
  * @see https://www.rabbitmq.com/docs/confirms
  * @see https://www.rabbitmq.com/docs/publishers
@@ -12,7 +13,6 @@
 import * as Clock from "effect/Clock"
 import type * as Config from "effect/Config"
 import * as Context from "effect/Context"
-import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -21,7 +21,7 @@ import * as Latch from "effect/Latch"
 import * as Layer from "effect/Layer"
 import * as Pull from "effect/Pull"
 import * as Schedule from "effect/Schedule"
-import type * as Scope from "effect/Scope"
+import * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import * as Sink from "effect/Sink"
 import { AmqpConnection } from "./AmqpConnection.ts"
@@ -29,18 +29,17 @@ import type { AmqpError } from "./AmqpError.ts"
 import type { Headers, Message } from "./AmqpMessage.ts"
 import * as AfterCallback from "./internal/afterCallback.ts"
 import { allOrNothing } from "./internal/allOrNothing.ts"
-import { Deadlines } from "./internal/deadlines.ts"
+import { Suspects } from "./internal/blame.ts"
 import * as Elapsed from "./internal/elapsed.ts"
 import type { Encoded } from "./internal/encodeMessage.ts"
 import { encode, Refused } from "./internal/encodeMessage.ts"
-import { keep } from "./internal/liveChannel.ts"
 import { bound, count } from "./internal/options.ts"
+import type { PipelineQueue } from "./internal/pipeline.ts"
 import { Pipeline } from "./internal/pipeline.ts"
 import * as ProducerSpan from "./internal/producerSpan.ts"
 import { PublisherMetrics } from "./internal/publisherMetrics.ts"
-import type { Entry } from "./internal/publishQueue.ts"
-import { PublishQueue } from "./internal/publishQueue.ts"
-import * as ScheduleDelays from "./internal/scheduleDelays.ts"
+import * as PublishLane from "./internal/publishLane.ts"
+import type { PublishQueue } from "./internal/publishQueue.ts"
 import type { BatchError, BatchFailure } from "./PublishError.ts"
 import * as PublishErrors from "./PublishError.ts"
 import { PublishError } from "./PublishError.ts"
@@ -69,8 +68,8 @@ export interface AmqpPublisher {
    * on the wire by then may still arrive.
    *
    * RabbitMQ closes the channel for a message to an exchange that is not there or that the user may not write to, or one
-   * that is too large for it. The publisher opens another. Messages like that one are then sent alone, for which others
-   * wait a second at most, until RabbitMQ takes one of them: each fails, and takes no other with it.
+   * that is too large for it. The publisher opens another. Messages like that one then go through a channel of their own,
+   * alone, until RabbitMQ takes one of them: each fails, and takes no other with it.
    */
   readonly publish: (message: Message) => Effect.Effect<void, PublishError>
   /**
@@ -148,9 +147,6 @@ export interface Options {
   readonly drainTimeout?: Duration.Input | undefined
 }
 
-// How long a channel that is to be replaced waits for what is in flight on it, where that would be published again.
-const recycleMillis = 1000
-
 /**
  * Make a publisher with a channel of its own, which is drained and closed when the scope ends. Waits for the channel,
  * and fails if the connection is finished, or with `InvalidConfiguration`.
@@ -171,16 +167,10 @@ const open = Effect.fnUntraced(function*(
     maxInFlightBytes: yield* count("maxInFlightBytes", options.maxInFlightBytes ?? 16 * 1024 * 1024),
     maxWaiting: yield* count("maxWaiting", options.maxWaiting ?? 10_000)
   }
-  const confirmMillis = Duration.toMillis(confirmTimeout)
-  // What would fail with the channel has its own deadline to wait for.
-  const recycleWait = options.unconfirmed === "fail" ? confirmMillis : recycleMillis
-  const retryNacked = options.retryNacked ??
-    Schedule.upTo(Schedule.exponential("100 millis"), { times: 3 })
 
   const clock = yield* Clock.Clock
   // From 0 on, because a small number in each message needs no memory of its own.
   const epoch = Elapsed.millis(clock)
-  const now = () => Elapsed.millis(clock) - epoch
   const afterCallback = yield* AfterCallback.make
   const runFork = yield* FiberSet.makeRuntime<never>()
   const idle = Latch.makeUnsafe(true)
@@ -191,121 +181,86 @@ const open = Effect.fnUntraced(function*(
     reporting = true
     afterCallback(() => {
       reporting = false
-      metrics.flush(queue.counts())
+      metrics.flush(counts())
     })
   }
-  const nackSteps = new WeakMap<Entry, ScheduleDelays.NextDelay<unknown>>()
-  let recycle = Deferred.makeUnsafe<void>()
-  let drained = Deferred.makeUnsafe<void>()
 
-  const rest = (entry: Entry): Effect.Effect<void> =>
-    Effect.gen(function*() {
-      let step = nackSteps.get(entry)
-      if (step === undefined) {
-        step = yield* ScheduleDelays.start(retryNacked)
-        nackSteps.set(entry, step)
-      }
-      const delay = yield* step(clock.currentTimeMillisUnsafe(), undefined)
-      if (delay === undefined) return queue.giveUp(entry)
-      // Its deadline comes before that, and nothing is to hold it for longer.
-      if (Duration.toMillis(delay) > entry.submittedAt + confirmMillis - now()) return
-      yield* Effect.sleep(delay)
-      queue.resume(entry)
-    })
-
-  const queue: PublishQueue = new PublishQueue({
+  const suspects = new Suspects()
+  let isApartReady = false
+  const laneOptions: PublishLane.LaneOptions = {
+    connection,
     ...limits,
     whenFull: options.whenFull ?? "wait",
-    unconfirmed: options.unconfirmed ?? "republish"
-  }, {
-    onConfirmed() {
-      metrics.confirmed++
-    },
-    onLatency: (millis) => metrics.latency(millis),
-    onFailed() {
-      metrics.failed++
-    },
-    onReturned() {
-      metrics.returned++
-    },
-    onNacked() {
-      metrics.nacked++
-    },
-    onRepublished() {
-      metrics.republished++
-    },
-    onResting(entry) {
-      afterCallback(() => runFork(rest(entry)))
-    },
-    onRecycle() {
-      const present = recycle
-      afterCallback(() => Deferred.doneUnsafe(present, Effect.void))
-    },
-    onDrained() {
-      const present = drained
-      afterCallback(() => Deferred.doneUnsafe(present, Effect.void))
-    },
-    onHeldBack(millis) {
-      runFork(Effect.andThen(Effect.sleep(millis), Effect.sync(() => queue.pump())))
-    },
+    unconfirmed: options.unconfirmed ?? "republish",
+    confirmMillis: Duration.toMillis(confirmTimeout),
+    retryNacked: options.retryNacked ?? Schedule.upTo(Schedule.exponential("100 millis"), { times: 3 }),
+    suspects,
+    metrics,
+    now: () => Elapsed.millis(clock) - epoch,
+    afterCallback,
     onChanged: report,
-    onBusy: () => deadlines.begin(),
     onIdle() {
-      afterCallback(() => {
-        // Somebody who was woken before may have submitted a message meanwhile.
-        if (!queue.isIdle) return
-        idle.openUnsafe()
-        deadlines.rest()
-      })
-    }
-  }, now)
-  const deadlines = new Deadlines({
-    oldest: () => queue.oldest,
-    expireDue: () => queue.expire(confirmMillis),
-    millis: confirmMillis,
-    now
-  })
-  yield* Effect.forkScoped(deadlines.run)
-
-  yield* keep(connection, {
-    role: "publish",
-    confirm: true,
-    events() {
-      recycle = Deferred.makeUnsafe()
-      drained = Deferred.makeUnsafe()
-      return {
-        onConfirm: (tag, multiple, ack) => queue.confirm(tag, multiple, ack),
-        onReturn: (returned) => queue.returned(returned),
-        onDrain: () => queue.pump(),
-        onClose: (error) => queue.detach(error)
-      }
+      if (isIdle()) idle.openUnsafe()
     },
-    onOpen: Effect.fnUntraced(function*(channel, session) {
-      const stop = session.onUnblocked(() => queue.pump())
-      yield* Effect.addFinalizer(() => Effect.sync(stop))
-      yield* Deferred.await(recycle).pipe(
-        Effect.andThen(Effect.timeoutOption(Deferred.await(drained), recycleWait)),
-        Effect.andThen(session.bounded("closeChannel", channel.close)),
-        Effect.ignore,
-        Effect.forkScoped
-      )
-      if (channel.isOpen()) queue.attach(channel, session)
-    }),
-    wasReplaced: () => queue.isReplaced,
-    onFailed: (error) => queue.finish(error)
+    onFailed() {}
+  }
+  const usual = yield* PublishLane.make(laneOptions)
+  // For messages like one that had a channel closed, so that they close no channel but their own.
+  const apart = yield* PublishLane.make({
+    ...laneOptions,
+    onFailed() {
+      isApartReady = false
+    }
   })
+  const queues = [usual.queue, apart.queue] as const
+  const isIdle = () => queues.every((queue) => queue.isIdle)
+  const counts = (): PublisherCounts => {
+    const [one, other] = [usual.queue.counts(), apart.queue.counts()]
+    return {
+      waiting: one.waiting + other.waiting,
+      inFlight: one.inFlight + other.inFlight,
+      inFlightBytes: one.inFlightBytes + other.inFlightBytes
+    }
+  }
+  // Its place among the finalizers is here, whenever it is opened: the drain may need it.
+  const apartScope = yield* Scope.fork(yield* Effect.scope)
+  const openApart = apart.open.pipe(
+    Effect.andThen(Effect.sync(() => {
+      isApartReady = true
+    })),
+    Scope.provide(apartScope),
+    Effect.ignore
+  )
+  let isApartWanted = false
+  const queueOf = (encoded: Encoded): PublishQueue => {
+    if (suspects.isEmpty || !suspects.has(encoded)) return usual.queue
+    if (!isApartWanted) {
+      isApartWanted = true
+      runFork(openApart)
+    }
+    return isApartReady ? apart.queue : usual.queue
+  }
+  const pipelineQueue: PipelineQueue = {
+    submit: (encoded, onSettled, position, message) => queueOf(encoded).submit(encoded, onSettled, position, message),
+    abandonAll: (isOwned) => queues.forEach((queue) => queue.abandonAll(isOwned)),
+    onPumped(listener) {
+      const stops = queues.map((queue) => queue.onPumped(listener))
+      return () => stops.forEach((stop) => stop())
+    }
+  }
+  yield* usual.open
 
-  // After the channel's, so that it runs before: the channel is closed when nothing is on its way any more.
+  // After the channels', so that it runs before: they are closed when nothing is on its way any more.
   yield* Effect.addFinalizer(() =>
     Effect.gen(function*() {
-      queue.close()
-      const left = queue.counts()
-      if (!queue.isIdle) {
+      for (const queue of queues) queue.close()
+      const left = counts()
+      if (!isIdle()) {
         idle.closeUnsafe()
         yield* Effect.timeoutOption(idle.await, drainTimeout)
       }
-      const { inFlight, waiting } = queue.counts()
-      queue.finish("closed")
+      const { inFlight, waiting } = counts()
+      for (const queue of queues) queue.finish("closed")
       if (left.waiting + left.inFlight > 0) {
         yield* Effect.logInfo("AMQP publisher drained", {
           settled: left.waiting + left.inFlight - waiting - inFlight,
@@ -351,6 +306,7 @@ const open = Effect.fnUntraced(function*(
       if (encoded instanceof PublishError) return Effect.fail(encoded)
       const messageId = encoded.properties.messageId
       return Effect.callback<void, PublishError>((resume) => {
+        const queue = queueOf(encoded)
         const entry = queue.submit(
           encoded,
           (_, outcome) =>
@@ -383,7 +339,7 @@ const open = Effect.fnUntraced(function*(
   ): Effect.Effect<A, E, R> =>
     Effect.acquireUseRelease(
       Effect.map(Effect.orDie(count("inFlight", inFlight ?? limits.maxInFlight)), (window) => {
-        const pipeline = new Pipeline(queue, window, afterCallback)
+        const pipeline = new Pipeline(pipelineQueue, window, afterCallback)
         return { pipeline, end: pipeline.begin() }
       }),
       ({ pipeline }) => use(pipeline),
@@ -466,7 +422,7 @@ const open = Effect.fnUntraced(function*(
     publish,
     publishAll,
     sink,
-    counts: Effect.sync(() => queue.counts())
+    counts: Effect.sync(counts)
   })
 })
 

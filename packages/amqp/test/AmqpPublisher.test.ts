@@ -434,18 +434,26 @@ describe("AmqpPublisher", () => {
         }).pipe(Effect.provide(Virtual.layer())))
     }
 
+    /** Messages to an exchange that was missing for two of them before it was declared. */
+    const late = Effect.gen(function*() {
+      const channel = yield* AmqpChannel.AmqpChannel
+      const message = { exchange: "late", routingKey: "x", mandatory: false, body: "x" }
+      for (let i = 0; i < 2; i++) {
+        const before = yield* begin(reason(publish(message)))
+        yield* TestClock.adjust("1 second")
+        assert.strictEqual((yield* Fiber.join(before))._tag, "ExchangeNotFound")
+      }
+      yield* channel.declareExchange(AmqpTopology.exchange("late"))
+      return message
+    })
+
     it.effect("when a missing exchange is there at last, its messages go as many at a time as any", () =>
       Effect.gen(function*() {
         const broker = yield* AmqpMemory.AmqpMemory
-        const channel = yield* AmqpChannel.AmqpChannel
-        const late = { exchange: "late", routingKey: "x", mandatory: false, body: "x" }
-        const before = yield* begin(reason(publish(late)))
-        yield* TestClock.adjust("1 second")
-        assert.strictEqual((yield* Fiber.join(before))._tag, "ExchangeNotFound")
-        yield* channel.declareExchange(AmqpTopology.exchange("late"))
+        const message = yield* late
         yield* broker.setLatency("10 millis")
         const publishing = yield* begin(
-          Effect.forEach(Array.from({ length: 100 }), () => publish(late), { concurrency: "unbounded" })
+          Effect.forEach(Array.from({ length: 100 }), () => publish(message), { concurrency: "unbounded" })
         )
         yield* TestClock.adjust("40 millis")
         yield* broker.setLatency(0)
@@ -453,31 +461,37 @@ describe("AmqpPublisher", () => {
         yield* Fiber.join(publishing)
       }).pipe(Effect.provide(Virtual.layer())))
 
-    it.effect("while one is tried again that had the channel closed, others wait a second for it at most", () =>
+    it.effect("of messages like one that had the channel closed, others wait for the first a second at most", () =>
       Effect.gen(function*() {
         const broker = yield* AmqpMemory.AmqpMemory
-        const channel = yield* AmqpChannel.AmqpChannel
-        const late = { exchange: "late", routingKey: "x", mandatory: false, body: "x" }
-        const before = yield* begin(reason(publish(late)))
-        yield* TestClock.adjust("1 second")
-        yield* Fiber.join(before)
-        yield* channel.declareExchange(AmqpTopology.exchange("late"))
+        const message = yield* late
         yield* broker.loseConfirms(1)
-        const unanswered = yield* begin(reason(publish(late)))
+        const unanswered = yield* begin(reason(publish(message)))
+        const next = yield* begin(publish(message))
         const other = yield* begin(publish(paid("other")))
+        assert.isDefined(other.pollUnsafe(), "a message of another kind does not wait for them")
         yield* TestClock.adjust("999 millis")
-        assert.isUndefined(other.pollUnsafe())
+        assert.isUndefined(next.pollUnsafe(), "the next of them waits for the first one's confirm")
         yield* TestClock.adjust("1 millis")
-        yield* Fiber.join(other)
-        yield* broker.loseConfirms(1)
-        yield* begin(Effect.exit(publish(paid("unanswered"))))
-        const again = yield* begin(publish(late))
-        yield* TestClock.adjust("999 millis")
-        assert.isUndefined(again.pollUnsafe(), "the message that is not sent beside others")
-        yield* TestClock.adjust("1 millis")
-        yield* Fiber.join(again)
+        yield* Fiber.join(next)
         yield* TestClock.adjust("5 seconds")
         assert.deepInclude(yield* Fiber.join(unanswered), { _tag: "ConfirmTimeout", published: "unknown" })
+      }).pipe(Effect.provide(Virtual.layer())))
+
+    it.effect("the end of the scope waits for messages like one that had the channel closed, too", () =>
+      Effect.gen(function*() {
+        const broker = yield* AmqpMemory.AmqpMemory
+        const scope = yield* Scope.make()
+        const publisher = yield* AmqpPublisher.make().pipe(Scope.provide(scope))
+        const message = yield* Effect.provideService(late, AmqpPublisher.AmqpPublisher, publisher)
+        yield* broker.delayConfirms("100 millis")
+        const publishing = yield* Effect.forEach([1, 2, 3], () => begin(publisher.publish(message)))
+        const closing = yield* begin(Scope.close(scope, Exit.void))
+        assert.isUndefined(closing.pollUnsafe())
+        yield* TestClock.adjust("1 second")
+        yield* Fiber.join(closing)
+        for (const fiber of publishing) yield* Fiber.join(fiber)
+        assert.deepStrictEqual(yield* publisher.counts, { waiting: 0, inFlight: 0, inFlightBytes: 0 })
       }).pipe(Effect.provide(Virtual.layer())))
 
     it.effect("publishing to an internal exchange fails with AccessRefused, and the publisher keeps working", () =>

@@ -2,6 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Arbitrary, Effect } from "effect"
 import type { DriverChannel } from "../src/AmqpDriver.ts"
 import { AmqpError, ConnectionLost } from "../src/AmqpError.ts"
+import { Suspects } from "../src/internal/blame.ts"
 import type { Encoded } from "../src/internal/encodeMessage.ts"
 import type { Entry } from "../src/internal/publishQueue.ts"
 import { PublishQueue } from "../src/internal/publishQueue.ts"
@@ -22,6 +23,7 @@ const make = (maxInFlight: number) => {
   const told = { isBusy: false }
   const queue = new PublishQueue(
     { maxInFlight, maxInFlightBytes: Infinity, maxWaiting: 10, whenFull: "wait", unconfirmed: "republish" },
+    new Suspects(),
     {
       onConfirmed: nothing,
       onLatency: nothing,

@@ -14,6 +14,9 @@ import type { Entry, Outcome, PublishQueue } from "./publishQueue.ts"
 /** How a message ended, for whoever wants to hear of it by itself; interrupted if nobody waits any more. */
 export type OnOutcome = (exit: Exit.Exit<void, PublishError>) => void
 
+/** Where a pipeline puts its messages. */
+export type PipelineQueue = Pick<PublishQueue, "submit" | "abandonAll" | "onPumped">
+
 interface Sleeper {
   readonly isOver: () => boolean
   readonly wake: () => void
@@ -21,7 +24,7 @@ interface Sleeper {
 
 /** The messages of one batch or one stream. */
 export class Pipeline {
-  readonly #queue: PublishQueue
+  readonly #queue: PipelineQueue
   readonly #window: number
   readonly #afterCallback: AfterCallback
   /** By position. */
@@ -34,7 +37,7 @@ export class Pipeline {
   /** Failures that nobody has taken yet. */
   failures: Array<BatchFailure> = []
 
-  constructor(queue: PublishQueue, window: number, afterCallback: AfterCallback) {
+  constructor(queue: PipelineQueue, window: number, afterCallback: AfterCallback) {
     this.#queue = queue
     this.#window = window
     this.#afterCallback = afterCallback

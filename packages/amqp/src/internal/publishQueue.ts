@@ -11,8 +11,8 @@ import { isAmqpError } from "../AmqpError.ts"
 import type { Message } from "../AmqpMessage.ts"
 import type { PublishErrorReason, WaitingFor } from "../PublishError.ts"
 import * as PublishError from "../PublishError.ts"
-import type { Blame } from "./blame.ts"
-import { blameOf, Suspects } from "./blame.ts"
+import type { Blame, Suspects } from "./blame.ts"
+import { blameOf } from "./blame.ts"
 import type { Encoded } from "./encodeMessage.ts"
 import { maxPropertyBytes } from "./encodeMessage.ts"
 import type { Session } from "./session.ts"
@@ -170,6 +170,7 @@ const maxGone = 1024
 /** All messages of one publisher. */
 export class PublishQueue {
   readonly #options: QueueOptions
+  readonly #suspects: Suspects
   readonly #events: QueueEvents
   readonly #now: () => number
   /** Places before the head are empty. */
@@ -194,7 +195,6 @@ export class PublishQueue {
   #recycling = false
   /** The last channel was closed by the broker because of a message. */
   #wasBlamed = false
-  readonly #suspects = new Suspects()
   /** A suspect that is in flight, and the first that waits until nothing is, since when. */
   #trial: Entry | undefined
   #heldBack: Entry | undefined
@@ -203,7 +203,8 @@ export class PublishQueue {
   #oldestConfirmed: number | undefined
   #over: AmqpError | "closed" | undefined
 
-  constructor(options: QueueOptions, events: QueueEvents, now: () => number) {
+  constructor(options: QueueOptions, suspects: Suspects, events: QueueEvents, now: () => number) {
+    this.#suspects = suspects
     this.#options = options
     this.#events = events
     this.#now = now
@@ -470,8 +471,10 @@ export class PublishQueue {
    * long, because a confirm does not come, the others go on.
    */
   #isHeldBack(entry: Entry, now: number): boolean {
-    if (this.#trial !== undefined && now - this.#trial.writtenAt < aloneMillis) return true
-    if (this.#inFlight === this.#abandoned || !this.#suspects.has(entry.encoded)) return false
+    if (!this.#suspects.has(entry.encoded)) {
+      return this.#trial !== undefined && now - this.#trial.writtenAt < aloneMillis
+    }
+    if (this.#inFlight === this.#abandoned) return false
     if (this.#heldBack !== entry) {
       this.#heldBack = entry
       this.#heldBackAt = now
