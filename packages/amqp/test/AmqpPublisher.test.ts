@@ -1,11 +1,12 @@
 import { assert, describe, it } from "@effect/vitest"
-import type { Cause, Duration } from "effect"
+import type { Cause } from "effect"
 import {
   Arbitrary,
   Clock,
   Config,
   ConfigProvider,
   Context,
+  Duration,
   Effect,
   Exit,
   Fiber,
@@ -476,6 +477,25 @@ describe("AmqpPublisher", () => {
         yield* Fiber.join(next)
         yield* TestClock.adjust("5 seconds")
         assert.deepInclude(yield* Fiber.join(unanswered), { _tag: "ConfirmTimeout", published: "unknown" })
+      }).pipe(Effect.provide(Virtual.layer())))
+
+    it.effect("they wait no longer than that when a timer comes a little early, as those of Node do", () =>
+      Effect.gen(function*() {
+        const broker = yield* AmqpMemory.AmqpMemory
+        const clock = yield* Clock.Clock
+        const early: Clock.Clock = {
+          ...clock,
+          sleep: (duration) => clock.sleep(Duration.millis(Math.max(1, Duration.toMillis(duration) - 1)))
+        }
+        const publisher = yield* Effect.provideService(AmqpPublisher.make(), Clock.Clock, early)
+        const message = yield* Effect.provideService(late, AmqpPublisher.AmqpPublisher, publisher)
+        yield* broker.loseConfirms(1)
+        yield* begin(Effect.exit(publisher.publish(message)))
+        const next = yield* begin(publisher.publish(message))
+        yield* TestClock.adjust("1 second")
+        const inTime = next.pollUnsafe()
+        yield* TestClock.adjust("10 seconds")
+        assert.isDefined(inTime)
       }).pipe(Effect.provide(Virtual.layer())))
 
     it.effect("the end of the scope waits for messages like one that had the channel closed, too", () =>

@@ -103,7 +103,12 @@ export const make = Effect.fnUntraced(function*(
       afterCallback(() => Deferred.doneUnsafe(present, Effect.void))
     },
     onHeldBack(millis) {
-      runFork(Effect.andThen(Effect.sleep(millis), Effect.sync(() => queue.pump())))
+      const due = now() + millis
+      runFork(Effect.gen(function*() {
+        // A timer may come a little early by this clock.
+        for (let left = millis; left > 0; left = due - now()) yield* Effect.sleep(left)
+        queue.pump()
+      }))
     },
     onChanged: options.onChanged,
     onBusy: () => deadlines.begin(),
