@@ -14,6 +14,7 @@ import {
   Metric,
   Option,
   Queue,
+  Redacted,
   Result,
   Schedule,
   Scope,
@@ -513,6 +514,23 @@ describe("AmqpPublisher", () => {
         for (const fiber of publishing) yield* Fiber.join(fiber)
         assert.deepStrictEqual(yield* publisher.counts, { waiting: 0, inFlight: 0, inFlightBytes: 0 })
       }).pipe(Effect.provide(Virtual.layer())))
+
+    it.effect("publishing to the default exchange without the permission fails with AccessRefused", () =>
+      Effect.gen(function*() {
+        const broker = yield* AmqpMemory.AmqpMemory
+        yield* broker.setUser({
+          name: "some",
+          password: Redacted.make("secret"),
+          permissions: { configure: /.*/, write: /^(orders|invoices)$/, read: /.*/ }
+        })
+        yield* Effect.gen(function*() {
+          for (const exchange of ["", "", "amq.default"]) {
+            const refused = yield* begin(reason(publish({ exchange, routingKey: "invoices", body: "x" })))
+            yield* TestClock.adjust("5 seconds")
+            assert.deepInclude(yield* Fiber.join(refused), { _tag: "AccessRefused", exchange, published: "no" })
+          }
+        }).pipe(Effect.provide(Virtual.application({ connection: { endpoints: "amqp://some:secret@localhost" } })))
+      }).pipe(Effect.provide(AmqpMemory.layer)))
 
     it.effect("publishing to an internal exchange fails with AccessRefused, and the publisher keeps working", () =>
       Effect.gen(function*() {
