@@ -4,8 +4,8 @@
  * A publish succeeds when RabbitMQ confirmed it and did not return it: then every queue that it was routed to has it. A
  * message whose outcome became unknown, because the connection or the channel went, is published again on the next one
  * until its deadline, with the same `messageId`; so a message may arrive twice and none is lost that was confirmed.
- * Messages that were not published again keep the order in which they were submitted; those like one for which RabbitMQ
- * closed the channel keep it among themselves.
+ * Messages that were not published again keep the order in which they were submitted. Only those like one for which
+ * RabbitMQ closed the channel may be overtaken: by others, and by their like once RabbitMQ has taken one of them.
  *
  * @see https://www.rabbitmq.com/docs/confirms
  * @see https://www.rabbitmq.com/docs/publishers
