@@ -86,8 +86,8 @@ export const heats = (options: PlanOptions): ReadonlyArray<Heat> => {
   if (options.quick) return [heat(256, quick, 3, turn, 500)]
   return [
     heat(256, everything, 5, turn, 1000),
-    heat(16, sized(1000), 3, turn, 1000),
-    heat(16 * 1024, sized(1000), 3, 2500, 500),
-    heat(1024 * 1024, sized(16), 3, 48, 16)
+    heat(16, sized(1000), 4, turn, 1000),
+    heat(16 * 1024, sized(1000), 4, 5000, 500),
+    heat(1024 * 1024, sized(15), 4, 150, 30)
   ]
 }
