@@ -133,7 +133,8 @@ export interface AmqpConnection {
   readonly changes: Stream.Stream<State>
   /**
    * Wait for the end of the connection: succeeds when the application closes it, fails with `ReconnectAbandoned` when
-   * it gave up, and with `InvalidConfiguration` when a schedule or the driver threw. Race it against a program that must not outlive its broker.
+   * it gave up, and with `InvalidConfiguration` when a schedule or the driver threw. Race it against a program that must
+   * not outlive its broker.
    */
   readonly finished: Effect.Effect<void, AmqpError>
   /**

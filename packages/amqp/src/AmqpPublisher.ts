@@ -69,7 +69,8 @@ export interface AmqpPublisher {
    *
    * RabbitMQ closes the channel for a message to an exchange that is not there or that the user may not write to, or one
    * that is too large for it. The publisher opens another. Messages like that one then go through a channel of their own,
-   * alone, until RabbitMQ takes one of them: each fails, and takes no other with it.
+   * alone, until RabbitMQ takes one of them: each fails, and takes no other with it. The bounds of the options count for
+   * either channel by itself, and `counts` for both.
    */
   readonly publish: (message: Message) => Effect.Effect<void, PublishError>
   /**

@@ -53,7 +53,7 @@ interface AmqplibWriter {
   pushConfirmCallback(callback: undefined): void
 }
 
-// How long a socket may take to flush its goodbye before it is destroyed.
+// How long a goodbye may take, to be flushed or to be answered, before its socket is destroyed.
 const lingerMillis = 1000
 
 const frameMax = 131072

@@ -81,9 +81,9 @@ export class Suspects {
       this.#limit = common
       return
     }
-    const [oldest] = this.#keys
-    if (this.#keys.size >= maxKeys) this.#keys.delete(oldest!)
     this.#keys.add(common)
+    const [oldest] = this.#keys
+    if (this.#keys.size > maxKeys) this.#keys.delete(oldest!)
   }
 
   has(encoded: Encoded): boolean {

@@ -167,7 +167,7 @@ const aloneMillis = 1000
 // How many places of messages that are gone are kept at least, because a new array for each message would cost more.
 const maxGone = 1024
 
-/** All messages of one publisher. */
+/** All messages of one channel of a publisher. */
 export class PublishQueue {
   readonly #options: QueueOptions
   readonly #suspects: Suspects
@@ -204,8 +204,8 @@ export class PublishQueue {
   #over: AmqpError | "closed" | undefined
 
   constructor(options: QueueOptions, suspects: Suspects, events: QueueEvents, now: () => number) {
-    this.#suspects = suspects
     this.#options = options
+    this.#suspects = suspects
     this.#events = events
     this.#now = now
   }
