@@ -20,107 +20,34 @@ import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as SubscriptionRef from "effect/SubscriptionRef"
 import type { DriverTls } from "./AmqpDriver.ts"
-import { AmqpDriver } from "./AmqpDriver.ts"
-import type { Address } from "./AmqpError.ts"
 import { AmqpError, ConnectionLost } from "./AmqpError.ts"
+import { CurrentDriver } from "./CurrentDriver.ts"
+import type { Closed, ConsumerHealth, Failed, Health, Role, State } from "./internal/connection/state.ts"
+import type { Endpoint, EndpointInput } from "./internal/endpoints.ts"
 import * as Endpoints from "./internal/endpoints.ts"
 import { bound, invalid } from "./internal/options.ts"
 import type { Session } from "./internal/session.ts"
-import type { Endpoint, Registration, Setup, Supervisor } from "./internal/supervisor.ts"
+import type { Registration, Setup, Supervisor } from "./internal/supervisor.ts"
 import * as SupervisorModule from "./internal/supervisor.ts"
 
 const TypeId = "~effect-amqp/AmqpConnection"
 
-/** What a session is for. */
-export type Role = "publish" | "consume"
-
-interface InRole {
-  /** `undefined` until a component has asked for the session. */
-  readonly role: Role | undefined
-}
-
-/** Nothing has asked for this session yet. */
-export interface Idle extends InRole {
-  readonly _tag: "Idle"
-}
-
-/** The first connect is under way; `attempt` counts from 1. */
-export interface Connecting extends InRole {
-  readonly _tag: "Connecting"
-  readonly attempt: number
-}
-
-/** A session is established and every component is set up on it. */
-export interface Connected extends InRole {
-  readonly _tag: "Connected"
-  /** The number of the session; every session has another. */
-  readonly epoch: number
-  readonly address: Address
-  /** What the broker says of itself: `product`, `version`, `cluster_name` and the like. */
-  readonly serverProperties: Readonly<Record<string, unknown>>
-}
-
-/** The broker has a resource alarm and stopped reading; what is published waits. */
-export interface Blocked extends InRole {
-  readonly _tag: "Blocked"
-  readonly epoch: number
-  readonly address: Address
-  readonly reason: string
-}
-
-/** The session was lost for `cause`; attempt number `attempt` of this outage follows after `nextDelay`. */
-export interface Reconnecting extends InRole {
-  readonly _tag: "Reconnecting"
-  readonly attempt: number
-  readonly cause: AmqpError
-  readonly nextDelay: Duration.Duration
-}
-
-/**
- * Nothing will be tried again, and every operation fails with `cause`: the retry budget is spent, or a schedule or the
- * driver threw.
- */
-export interface Failed extends InRole {
-  readonly _tag: "Failed"
-  readonly cause: AmqpError
-}
-
-/** The application closed the connection. */
-export interface Closed extends InRole {
-  readonly _tag: "Closed"
-}
-
-/** The state of one session. */
-export type State = Idle | Connecting | Connected | Blocked | Reconnecting | Failed | Closed
-
-/** A consumer gets what comes into its queue. */
-export interface Attached {
-  readonly _tag: "Attached"
-  readonly queue: string
-  readonly since: Date
-  /** The session that it consumes on. */
-  readonly epoch: number
-}
-
-/** A consumer gets nothing: not yet, or not any more for `cause`. It comes back by itself unless it `ended`. */
-export interface Detached {
-  readonly _tag: "Detached"
-  readonly queue: string
-  readonly since: Date
-  readonly cause: AmqpError | undefined
-  readonly ended: boolean
-}
-
-/** Whether a consumer gets what comes into its queue, since when, and if not, why. */
-export type ConsumerHealth = Attached | Detached
-
-/** The connection and what hangs on it, at one moment. */
-export interface Health {
-  /** The second session is `Idle` until publishing and consuming are both asked for. */
-  readonly sessions: readonly [State, State]
-  /** Every consumer of the connection: sessions that are connected say nothing of whether anybody consumes. */
-  readonly consumers: ReadonlyArray<ConsumerHealth>
-}
+export type {
+  Attached,
+  Blocked,
+  Closed,
+  Connected,
+  Connecting,
+  ConsumerHealth,
+  Detached,
+  Failed,
+  Health,
+  Idle,
+  Reconnecting,
+  Role,
+  State
+} from "./internal/connection/state.ts"
+export type { EndpointInput } from "./internal/endpoints.ts"
 
 /** A connection that recovers by itself. */
 export interface AmqpConnection {
@@ -179,18 +106,6 @@ export const AmqpConnection: Context.Service<AmqpConnection, AmqpConnection> = C
 
 /** TLS settings: PEM text or bytes. */
 export interface TlsOptions extends DriverTls {}
-
-/** A broker: a URL, which may hold credentials and so may be `Redacted`, or a host with a port. */
-export type EndpointInput =
-  | string
-  | Redacted.Redacted<string>
-  | {
-    readonly host: string
-    /** 5672, or 5671 with TLS, by default. */
-    readonly port?: number | undefined
-    /** Whether to use TLS; by default if the `tls` option is given. */
-    readonly tls?: boolean | undefined
-  }
 
 /** When to try again: a spaced interval with a maximum number of retries, or any `Schedule`. */
 export type RetryOptions =
@@ -261,7 +176,7 @@ const checkRetry = (option: string, retry: RetryOptions | undefined): Effect.Eff
 export const make = Effect.fnUntraced(function*(
   options: Options = {}
 ): Effect.fn.Return<AmqpConnection, AmqpError, Scope.Scope> {
-  const driver = yield* AmqpDriver
+  const driver = yield* CurrentDriver
   const inputs: ReadonlyArray<EndpointInput> = options.endpoints === undefined
     ? [{ host: "localhost" }]
     : Array.isArray(options.endpoints)

@@ -8,12 +8,10 @@
  * Events are plain callbacks that the driver calls synchronously, in the order in which the broker sent what caused
  * them. They belong to this library, never to users, and do not throw.
  */
-import * as Context from "effect/Context"
 import type * as Effect from "effect/Effect"
 import type * as Option from "effect/Option"
 import type * as Redacted from "effect/Redacted"
 import type { AmqpError } from "./AmqpError.ts"
-import * as AmqplibDriver from "./AmqplibDriver.ts"
 import type { Headers } from "./AmqpMessage.ts"
 
 /** TLS settings of one endpoint; PEM text or bytes, as `node:tls` takes them. */
@@ -264,10 +262,3 @@ export interface AmqpDriver {
     events: DriverConnectionEvents
   ) => Effect.Effect<DriverConnection, AmqpError>
 }
-
-/**
- * The driver in use: amqplib's unless another is provided, as `AmqpMemory.layer` does.
- */
-export const AmqpDriver: Context.Reference<AmqpDriver> = Context.Reference<AmqpDriver>("effect-amqp/AmqpDriver", {
-  defaultValue: () => AmqplibDriver.driver
-})

@@ -1,6 +1,15 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber, Option, Schema } from "effect"
-import { AmqpChannel, AmqpConnection, AmqpDriver, AmqpError, AmqpMessage, AmqpPublisher } from "effect-amqp"
+import {
+  AmqpChannel,
+  AmqpConnection,
+  AmqpDelivery,
+  AmqpDriver,
+  AmqpError,
+  AmqpPublisher,
+  CurrentDriver
+} from "effect-amqp"
+import type { AmqpMessage } from "effect-amqp"
 import { AmqpMemory } from "effect-amqp-memory"
 import { TestClock } from "effect/testing"
 import * as Virtual from "./support/Virtual.ts"
@@ -117,10 +126,10 @@ describe("AmqpChannel", () => {
       assert.deepStrictEqual(yield* order.json(Order), { id: 42 })
       const text = yield* take
       assert.strictEqual(yield* text.text, "not json")
-      assert.instanceOf(yield* Effect.flip(text.json(Order)), AmqpMessage.DecodeError)
+      assert.instanceOf(yield* Effect.flip(text.json(Order)), AmqpDelivery.DecodeError)
       const bytes = yield* take
       assert.deepStrictEqual([...bytes.body], [0xff])
-      assert.instanceOf(yield* Effect.flip(bytes.text), AmqpMessage.DecodeError)
+      assert.instanceOf(yield* Effect.flip(bytes.text), AmqpDelivery.DecodeError)
     }).pipe(Effect.provide(Virtual.layer())))
 
   it.effect("ack removes, nack with requeue puts back, reject removes", () =>
@@ -221,7 +230,7 @@ describe("AmqpChannel", () => {
       const broker = yield* AmqpMemory.AmqpMemory
       let isFull = false
       const driver = withChannels(
-        yield* AmqpDriver.AmqpDriver,
+        yield* CurrentDriver.CurrentDriver,
         (open, events) =>
           isFull && events !== AmqpDriver.noChannelEvents
             ? Effect.fail(
@@ -232,7 +241,7 @@ describe("AmqpChannel", () => {
             )
             : open
       )
-      const connection = yield* AmqpConnection.make().pipe(Effect.provideService(AmqpDriver.AmqpDriver, driver))
+      const connection = yield* AmqpConnection.make().pipe(Effect.provideService(CurrentDriver.CurrentDriver, driver))
       const channel = yield* AmqpChannel.make().pipe(Effect.provideService(AmqpConnection.AmqpConnection, connection))
       yield* channel.declareQueue({ name: "q" })
       yield* channel.get("q")
@@ -253,7 +262,7 @@ describe("AmqpChannel", () => {
     Effect.gen(function*() {
       const broker = yield* AmqpMemory.AmqpMemory
       let opens = 0
-      const driver = withChannels(yield* AmqpDriver.AmqpDriver, (open, events) =>
+      const driver = withChannels(yield* CurrentDriver.CurrentDriver, (open, events) =>
         Effect.map(open, (channel) => {
           if (events === AmqpDriver.noChannelEvents || ++opens !== 2) return channel
           let isClosed = false
@@ -272,7 +281,7 @@ describe("AmqpChannel", () => {
             get: (queue, options) => Effect.suspend(() => isClosed ? Effect.fail(error) : channel.get(queue, options))
           }
         }))
-      const connection = yield* AmqpConnection.make().pipe(Effect.provideService(AmqpDriver.AmqpDriver, driver))
+      const connection = yield* AmqpConnection.make().pipe(Effect.provideService(CurrentDriver.CurrentDriver, driver))
       const channel = yield* AmqpChannel.make({ prefetch: 1 }).pipe(
         Effect.provideService(AmqpConnection.AmqpConnection, connection)
       )

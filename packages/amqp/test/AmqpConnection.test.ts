@@ -1,13 +1,14 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Arbitrary, Cause, ConfigProvider, Effect, Exit, Fiber, Layer, Redacted, Schedule, Scope, Stream } from "effect"
+import type { AmqpDriver } from "effect-amqp"
 import {
   AmqpChannel,
   AmqpConnection,
-  AmqpDriver,
   AmqpError,
   AmqplibDriver,
   AmqpPublisher,
-  AmqpTopology
+  AmqpTopology,
+  CurrentDriver
 } from "effect-amqp"
 import { AmqpMemory } from "effect-amqp-memory"
 import { TestClock } from "effect/testing"
@@ -94,7 +95,7 @@ describe("AmqpConnection", () => {
             retry: { interval, max },
             startup: { interval: startupInterval, max: startupMax }
           }).pipe(
-            Effect.provideServiceEffect(AmqpDriver.AmqpDriver, ScriptedDriver.make(script, log)),
+            Effect.provideServiceEffect(CurrentDriver.CurrentDriver, ScriptedDriver.make(script, log)),
             Scope.provide(scope),
             Effect.forkChild({ startImmediately: true })
           )
@@ -111,7 +112,7 @@ describe("AmqpConnection", () => {
 
   describe("at start-up", () => {
     const driverThatFailsWith = (reason: AmqpError.AmqpErrorReason, dials: Array<string>) =>
-      Layer.succeed(AmqpDriver.AmqpDriver, {
+      Layer.succeed(CurrentDriver.CurrentDriver, {
         name: "failing",
         connect: (options) =>
           Effect.suspend(() => {
@@ -172,7 +173,7 @@ describe("AmqpConnection", () => {
         const log = newLog()
         const building = yield* AmqpConnection.make({ startup: { max: 2 } }).pipe(
           Effect.provideServiceEffect(
-            AmqpDriver.AmqpDriver,
+            CurrentDriver.CurrentDriver,
             ScriptedDriver.make(Array.from({ length: 200 }, () => ({ hangsUp: true })), log)
           ),
           Effect.exit,
@@ -186,7 +187,7 @@ describe("AmqpConnection", () => {
     it.effect("a peer that never answers fails the attempt at the connect deadline", () =>
       Effect.gen(function*() {
         const building = yield* AmqpConnection.make({ connectTimeout: "3 seconds", startup: { max: 0 } }).pipe(
-          Effect.provide(Layer.succeed(AmqpDriver.AmqpDriver, { name: "silent", connect: () => Effect.never })),
+          Effect.provide(Layer.succeed(CurrentDriver.CurrentDriver, { name: "silent", connect: () => Effect.never })),
           Effect.exit,
           Effect.forkChild({ startImmediately: true })
         )
@@ -281,7 +282,10 @@ describe("AmqpConnection", () => {
     it.effect("a driver that dies fails the connection", () =>
       Effect.gen(function*() {
         const exit = yield* AmqpConnection.make().pipe(
-          Effect.provideService(AmqpDriver.AmqpDriver, { name: "dying", connect: () => Effect.die(new Error("boom")) }),
+          Effect.provideService(CurrentDriver.CurrentDriver, {
+            name: "dying",
+            connect: () => Effect.die(new Error("boom"))
+          }),
           Effect.exit
         )
         assert.match(reasonOf(exit).message, /boom/)
@@ -291,7 +295,7 @@ describe("AmqpConnection", () => {
       Effect.gen(function*() {
         const log = newLog()
         yield* AmqpConnection.make({ retry: Schedule.upTo(Schedule.exponential("1 second"), { times: 3 }) }).pipe(
-          Effect.provideServiceEffect(AmqpDriver.AmqpDriver, ScriptedDriver.make([{ lasts: 5000 }], log)),
+          Effect.provideServiceEffect(CurrentDriver.CurrentDriver, ScriptedDriver.make([{ lasts: 5000 }], log)),
           Effect.forkChild({ startImmediately: true })
         )
         yield* TestClock.adjust("60 seconds")
@@ -304,7 +308,7 @@ describe("AmqpConnection", () => {
         const hangUp = { lasts: 10 }
         yield* AmqpConnection.make({ retry: { interval: "1 second", max: 3 } }).pipe(
           Effect.provideServiceEffect(
-            AmqpDriver.AmqpDriver,
+            CurrentDriver.CurrentDriver,
             ScriptedDriver.make(Array.from({ length: 100 }, () => hangUp), log)
           ),
           Effect.forkChild({ startImmediately: true })
@@ -439,7 +443,7 @@ describe("AmqpConnection", () => {
           const log = newLog()
           yield* AmqpConnection.make({ retry }).pipe(
             Effect.provideServiceEffect(
-              AmqpDriver.AmqpDriver,
+              CurrentDriver.CurrentDriver,
               ScriptedDriver.make(Array.from({ length: 100 }, () => ({ lasts: 1 })), log)
             ),
             Effect.forkChild({ startImmediately: true })
@@ -594,7 +598,7 @@ describe("AmqpConnection", () => {
       Effect.gen(function*() {
         const seen: Array<AmqpDriver.DriverConnectOptions> = []
         const exit = yield* AmqpConnection.make({ startup: { max: 0 }, ...options }).pipe(
-          Effect.provideService(AmqpDriver.AmqpDriver, {
+          Effect.provideService(CurrentDriver.CurrentDriver, {
             name: "seeing",
             connect: (options) =>
               Effect.suspend(() => {
@@ -691,7 +695,7 @@ describe("AmqpConnection", () => {
             ConfigProvider.ConfigProvider,
             ConfigProvider.fromEnv({ env: { AMQP_URL: "amqp://a", AMQP_USERNAME: "u", AMQP_VHOST: "w" } })
           ),
-          Effect.provideService(AmqpDriver.AmqpDriver, {
+          Effect.provideService(CurrentDriver.CurrentDriver, {
             name: "seeing",
             connect: (options) =>
               Effect.suspend(() => {

@@ -1,7 +1,15 @@
 import { assert, it } from "@effect/vitest"
 import { Effect, Exit, Fiber, Latch, Layer, Redacted, Result, Schedule, Scope, Stream } from "effect"
 import type { Duration } from "effect"
-import { AmqpChannel, AmqpConnection, AmqpConsumer, AmqpDriver, AmqpPublisher, AmqpTopology } from "effect-amqp"
+import {
+  AmqpChannel,
+  AmqpConnection,
+  AmqpConsumer,
+  AmqpDriver,
+  AmqpPublisher,
+  AmqpTopology,
+  CurrentDriver
+} from "effect-amqp"
 import type { AmqpMessage } from "effect-amqp"
 import * as FaultProxy from "effect-amqp-test-rig/FaultProxy"
 import * as RabbitMq from "effect-amqp-test-rig/RabbitMq"
@@ -94,7 +102,7 @@ describeWithSharedBroker("consuming from RabbitMQ", () => {
       Effect.gen(function*() {
         const headers: Array<AmqpMessage.Headers> = []
         const consumer = yield* AmqpConsumer.make(work, (delivery) => Effect.sync(() => headers.push(delivery.headers)))
-        const driver = yield* AmqpDriver.AmqpDriver
+        const driver = yield* CurrentDriver.CurrentDriver
         const connection = yield* driver.connect({
           host,
           port,

@@ -16,8 +16,16 @@ import {
   Stream,
   Tracer
 } from "effect"
-import { AmqpChannel, AmqpConnection, AmqpConsumer, AmqpDriver, AmqpPublisher, AmqpTopology } from "effect-amqp"
-import type { AmqpMessage } from "effect-amqp"
+import {
+  AmqpChannel,
+  AmqpConnection,
+  AmqpConsumer,
+  AmqpDriver,
+  AmqpPublisher,
+  AmqpTopology,
+  CurrentDriver
+} from "effect-amqp"
+import type { AmqpDelivery, AmqpMessage } from "effect-amqp"
 import { AmqpMemory } from "effect-amqp-memory"
 import { TestClock } from "effect/testing"
 
@@ -59,7 +67,7 @@ const sendWith = (rest: Partial<AmqpMessage.Message>, ...bodies: ReadonlyArray<A
 
 /** A message of another client, which sends what ours would refuse. */
 const sendForeign = Effect.fnUntraced(function*(properties: AmqpDriver.WireProperties) {
-  const driver = yield* AmqpDriver.AmqpDriver
+  const driver = yield* CurrentDriver.CurrentDriver
   const connection = yield* driver.connect({
     host: "localhost",
     port: 5672,
@@ -863,7 +871,7 @@ describe("AmqpConsumer", () => {
         const channel = yield* AmqpChannel.AmqpChannel
         const orders = AmqpTopology.exchange("orders", { type: "topic" })
         yield* AmqpTopology.declare(AmqpTopology.make(orders, work, AmqpTopology.bind(work, orders, "order.*")))
-        const seen: Array<AmqpMessage.Delivery> = []
+        const seen: Array<AmqpDelivery.Delivery> = []
         yield* AmqpConsumer.make(
           work,
           (delivery) => Effect.suspend(() => seen.push(delivery) === 1 ? Effect.fail("no") : Effect.void),
@@ -1236,7 +1244,7 @@ describe("AmqpConsumer", () => {
   })
 
   describe("runBatch", () => {
-    const texts = (batch: ReadonlyArray<AmqpMessage.Delivery>) =>
+    const texts = (batch: ReadonlyArray<AmqpDelivery.Delivery>) =>
       batch.map((delivery) => new TextDecoder().decode(delivery.body)).join("")
 
     it.effect("hands over full batches at once and others when their window is over, one by one", () =>

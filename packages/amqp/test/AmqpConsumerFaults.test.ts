@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Arbitrary, Effect, Exit, Fiber, Layer, Schedule, Scope } from "effect"
-import type { AmqpMessage } from "effect-amqp"
+import type { AmqpDelivery } from "effect-amqp"
 import { AmqpConnection, AmqpConsumer, AmqpPublisher, AmqpTopology } from "effect-amqp"
 import { AmqpMemory, FaultPlan } from "effect-amqp-memory"
 import { TestClock } from "effect/testing"
@@ -47,7 +47,7 @@ type Finished = Array<string>
 
 type Consume = (shape: Shape, finished: Finished) => Effect.Effect<unknown, unknown, AmqpConnection.AmqpConnection>
 
-const handle = (delivery: AmqpMessage.Delivery, shape: Shape, finished: Finished) =>
+const handle = (delivery: AmqpDelivery.Delivery, shape: Shape, finished: Finished) =>
   Effect.andThen(
     Effect.sleep(shape.handlerMillis * ((delivery.deliveryTag % 3) / 2)),
     Effect.sync(() => void finished.push(delivery.messageId!))

@@ -4,7 +4,7 @@
  */
 import { Data, Duration, Effect, Layer, Queue, Schedule } from "effect"
 import { AmqpChannel, AmqpConnection, AmqpConsumer, AmqpTopology } from "effect-amqp"
-import type { AmqpError, AmqpMessage, AmqpPublisher } from "effect-amqp"
+import type { AmqpDelivery, AmqpError, AmqpPublisher } from "effect-amqp"
 import * as Publishing from "./Publishing.ts"
 import type { Received } from "./Reporter.ts"
 import { Reporter } from "./Reporter.ts"
@@ -97,7 +97,7 @@ const messageOf = (n: number) => ({
   body: isPoison(n) ? `Goodbye World! - ${n}` : `Hello World! - ${n}`
 })
 
-const receive = (delivery: AmqpMessage.Delivery) =>
+const receive = (delivery: AmqpDelivery.Delivery) =>
   Effect.map(delivery.text, (body): Received => ({ messageId: delivery.messageId ?? body, body }))
 
 // How long nothing may happen, beside the work of a handler, before what is still missing counts as lost.
@@ -122,7 +122,7 @@ export const run = Effect.fnUntraced(function*<R>(
   const deadLettered = new Set<string>()
   const progress = yield* Queue.sliding<void>(1)
 
-  const handle = Effect.fnUntraced(function*(delivery: AmqpMessage.Delivery) {
+  const handle = Effect.fnUntraced(function*(delivery: AmqpDelivery.Delivery) {
     const message = yield* receive(delivery)
     yield* Effect.sleep(options.work)
     const failure = !message.body.startsWith("Hello")
@@ -141,7 +141,7 @@ export const run = Effect.fnUntraced(function*<R>(
     yield* Queue.offer(progress, undefined)
   })
 
-  const noteDeadLetter = Effect.fnUntraced(function*(delivery: AmqpMessage.Delivery) {
+  const noteDeadLetter = Effect.fnUntraced(function*(delivery: AmqpDelivery.Delivery) {
     const message = yield* receive(delivery)
     deadLettered.add(message.messageId)
     yield* report({ _tag: "DeadLettered", message })

@@ -4,7 +4,7 @@
 import { Console, Effect, Redacted } from "effect"
 import { AmqpMemory } from "effect-amqp-memory"
 import type { DriverChannel } from "effect-amqp/AmqpDriver"
-import { AmqpDriver } from "effect-amqp/AmqpDriver"
+import { CurrentDriver } from "effect-amqp/CurrentDriver"
 
 const body = new Uint8Array(256)
 const inFlight = 100
@@ -16,7 +16,7 @@ const measure = Effect.fnUntraced(function*(
   prepare: (channel: DriverChannel) => Effect.Effect<unknown, unknown>,
   routingKey: (i: number) => string
 ) {
-  const driver = yield* AmqpDriver
+  const driver = yield* CurrentDriver
   let settled = 0
   let wake = () => {}
   const connection = yield* driver.connect({

@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import type { Scope } from "effect"
 import { Deferred, Effect, Fiber, Logger, Option, Redacted } from "effect"
 import { AmqpMemory } from "effect-amqp-memory"
-import { AmqpDriver } from "effect-amqp/AmqpDriver"
+import { CurrentDriver } from "effect-amqp/CurrentDriver"
 import { TestClock } from "effect/testing"
 import type { Broker } from "./contract/Broker.ts"
 import type { Channel } from "./contract/Client.ts"
@@ -494,7 +494,7 @@ describe("what goes on without a fault", () => {
       const lines: Array<string> = []
       const logger = Logger.make(({ message }) => void lines.push(String(message)))
       yield* Effect.gen(function*() {
-        const driver = yield* AmqpDriver
+        const driver = yield* CurrentDriver
         const connection = yield* driver.connect({
           host: "memory",
           port: 5672,

@@ -3,11 +3,29 @@
  * may hold a password.
  */
 import * as Redacted from "effect/Redacted"
-import type { EndpointInput } from "../AmqpConnection.ts"
 import type { DriverTls } from "../AmqpDriver.ts"
-import type { AmqpError } from "../AmqpError.ts"
+import type { Address, AmqpError } from "../AmqpError.ts"
 import { invalid } from "./options.ts"
-import type { Endpoint } from "./supervisor.ts"
+
+/** A broker: a URL, which may hold credentials and so may be `Redacted`, or a host with a port. */
+export type EndpointInput =
+  | string
+  | Redacted.Redacted<string>
+  | {
+    readonly host: string
+    /** 5672, or 5671 with TLS, by default. */
+    readonly port?: number | undefined
+    /** Whether to use TLS; by default if the `tls` option is given. */
+    readonly tls?: boolean | undefined
+  }
+
+/** Where to dial, and as whom. */
+export interface Endpoint extends Address {
+  readonly tls: DriverTls | undefined
+  readonly vhost: string
+  readonly username: string
+  readonly password: Redacted.Redacted<string>
+}
 
 /** What holds for every endpoint that does not say otherwise. */
 export interface EndpointDefaults {

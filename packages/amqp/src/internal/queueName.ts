@@ -2,12 +2,20 @@
  * What a queue is called: by its user always the same, by the broker on a session.
  */
 import * as Effect from "effect/Effect"
+import type { Arguments } from "../AmqpDriver.ts"
 import { AmqpError, NotFound } from "../AmqpError.ts"
-import type { Queue, ServerNamedQueue } from "../AmqpTopology.ts"
 import type { Session } from "./session.ts"
 
 /** A queue by its name, as a value of `AmqpTopology.queue`, or one that the broker names. */
-export type QueueLike = string | Queue | ServerNamedQueue
+export type QueueLike =
+  | string
+  | {
+    readonly _tag: "Queue"
+    readonly name: string
+    readonly durable: boolean
+    readonly arguments: Arguments
+  }
+  | { readonly _tag: "ServerNamedQueue"; readonly label: string }
 
 /** Its name, or the label of a server-named queue: what health, logs and metrics call it. */
 export const labelOf = (queue: QueueLike): string =>

@@ -13,29 +13,20 @@ import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Queue from "effect/Queue"
 import * as Random from "effect/Random"
-import type * as Redacted from "effect/Redacted"
 import type * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as SubscriptionRef from "effect/SubscriptionRef"
-import type { Role, State } from "../AmqpConnection.ts"
-import type { AmqpDriver, DriverConnection, DriverTls } from "../AmqpDriver.ts"
-import type { Address } from "../AmqpError.ts"
+import type { AmqpDriver, DriverConnection } from "../AmqpDriver.ts"
 import { AmqpError, ConnectionClosed, ConnectTimeout, ReconnectAbandoned } from "../AmqpError.ts"
 import * as AfterCallback from "./afterCallback.ts"
+import type { Role, State } from "./connection/state.ts"
 import * as Elapsed from "./elapsed.ts"
+import type { Endpoint } from "./endpoints.ts"
 import { invalid } from "./options.ts"
 import * as ScheduleDelays from "./scheduleDelays.ts"
 import type { SessionDeadlines } from "./session.ts"
 import { Session } from "./session.ts"
-
-/** Where to dial, and as whom. */
-export interface Endpoint extends Address {
-  readonly tls: DriverTls | undefined
-  readonly vhost: string
-  readonly username: string
-  readonly password: Redacted.Redacted<string>
-}
 
 /** Everything a supervisor needs to dial; the same for both roles. */
 export interface SupervisorOptions {

@@ -4,8 +4,9 @@
  */
 import { AmqpMemory } from "effect-amqp-memory"
 import type { DriverChannel, WireMessage } from "effect-amqp/AmqpDriver"
-import { AmqpDriver, noChannelEvents } from "effect-amqp/AmqpDriver"
+import { noChannelEvents } from "effect-amqp/AmqpDriver"
 import type { AmqpError } from "effect-amqp/AmqpError"
+import { CurrentDriver } from "effect-amqp/CurrentDriver"
 import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
 import type { Measured, Sample } from "../measure/Measured.ts"
@@ -45,7 +46,7 @@ interface Client {
 }
 
 const connect: Effect.Effect<Client, AmqpError> = Effect.gen(function*() {
-  const driver = yield* AmqpDriver
+  const driver = yield* CurrentDriver
   const connection = yield* driver.connect({
     host: "memory",
     port: 5672,

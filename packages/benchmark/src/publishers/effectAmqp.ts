@@ -1,7 +1,8 @@
 import * as AmqpConnection from "effect-amqp/AmqpConnection"
-import { AmqpDriver } from "effect-amqp/AmqpDriver"
+import type { AmqpDriver } from "effect-amqp/AmqpDriver"
 import type { Message } from "effect-amqp/AmqpMessage"
 import * as AmqpPublisher from "effect-amqp/AmqpPublisher"
+import { CurrentDriver } from "effect-amqp/CurrentDriver"
 import * as Context from "effect/Context"
 import type * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -45,7 +46,7 @@ const connect = async (load: Load, way: Way, driver?: AmqpDriver): Promise<Publi
   const runtime = ManagedRuntime.make(
     AmqpPublisher.layer({ maxInFlight: load.inFlight }).pipe(
       Layer.provide(AmqpConnection.layer({ endpoints: load.url })),
-      Layer.provide(Layer.succeedContext(driver === undefined ? quiet : Context.add(quiet, AmqpDriver, driver)))
+      Layer.provide(Layer.succeedContext(driver === undefined ? quiet : Context.add(quiet, CurrentDriver, driver)))
     )
   )
   const publisher = await runtime.runPromise(AmqpPublisher.AmqpPublisher)

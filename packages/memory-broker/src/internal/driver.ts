@@ -165,7 +165,7 @@ const makeConnection = (link: Link, serverProperties: Readonly<Record<string, un
 
 /** A driver that dials this network, whatever host and port it is given. */
 export const makeDriver = (
-  network: Network,
+  network: Network<Link>,
   serverProperties: Readonly<Record<string, unknown>>
 ): AmqpDriver => ({
   name: "memory",

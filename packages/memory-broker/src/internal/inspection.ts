@@ -1,6 +1,7 @@
 /**
  * What is in the broker, counted.
  */
+import type { Link } from "./link.ts"
 import type { Network } from "./network.ts"
 
 /** How much clients have open. After everything that used the broker has closed, all of it is 0. */
@@ -32,7 +33,7 @@ export interface QueueState {
   readonly bodies: ReadonlyArray<Uint8Array>
 }
 
-export const count = (network: Network): Counts => {
+export const count = (network: Network<Link>): Counts => {
   const channels = Array.from(network.links).flatMap((link) => Array.from(link.channels.values()))
   const served = Array.from(network.broker.connections).flatMap((connection) => Array.from(connection.channels))
   const sum = <A>(all: ReadonlyArray<A>, of: (one: A) => number) => all.reduce((total, one) => total + of(one), 0)
@@ -49,7 +50,7 @@ export const count = (network: Network): Counts => {
   }
 }
 
-export const inspectQueue = (network: Network, name: string, vhost: string): QueueState | undefined => {
+export const inspectQueue = (network: Network<Link>, name: string, vhost: string): QueueState | undefined => {
   const queue = network.broker.vhosts.get(vhost)?.queues.get(name)
   return queue === undefined ? undefined : {
     name,

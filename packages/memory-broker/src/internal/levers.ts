@@ -4,11 +4,12 @@
 import { ConnectionLost } from "effect-amqp/AmqpError"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import type { Service } from "../AmqpMemory.ts"
 import { everything } from "./accounts.ts"
 import { noMethod } from "./frames.ts"
+import type { Link } from "./link.ts"
 import type { Network } from "./network.ts"
 import { connectionForced, ReplyFault } from "./replyFault.ts"
+import type { Service } from "./service.ts"
 
 const millis = (duration: Duration.Input): number => Duration.toMillis(Duration.fromInputUnsafe(duration))
 
@@ -19,7 +20,7 @@ type Levers = Omit<
   "depth" | "queue" | "counts" | "leftovers" | "published" | "operations"
 >
 
-export const makeLevers = (network: Network): Levers => {
+export const makeLevers = (network: Network<Link>): Levers => {
   const { broker } = network
   const { faults } = broker
 

@@ -101,7 +101,7 @@ const closedByUs = () => new AmqpError({ operation: "close", reason: new Connect
 
 export class Link implements Peer {
   readonly options: DriverConnectOptions
-  readonly #network: Network
+  readonly #network: Network<Link>
   readonly #events: DriverConnectionEvents
   readonly #onConnected: (exit: Effect.Effect<Link, AmqpError>) => void
   readonly channels = new Map<number, ClientChannel>()
@@ -120,7 +120,7 @@ export class Link implements Peer {
   #state: "handshake" | "open" | "severed" | "over" = "handshake"
 
   constructor(
-    network: Network,
+    network: Network<Link>,
     options: DriverConnectOptions,
     events: DriverConnectionEvents,
     onConnected: (exit: Effect.Effect<Link, AmqpError>) => void
@@ -213,7 +213,7 @@ export class Link implements Peer {
   send(server: Channel, event: ChannelEvent): void {
     const channel = this.#byServer.get(server)
     if (channel === undefined) return
-    this.#network.trace(this, channel.number, "out", event)
+    this.#network.trace(this.options.connectionName, channel.number, "out", event)
     this.#post({ _tag: "Event", due: this.#outboundDue(), channel, event })
   }
 
@@ -221,7 +221,7 @@ export class Link implements Peer {
     const channel = this.#byServer.get(server)
     if (channel === undefined) return
     this.#byServer.delete(server)
-    this.#network.trace(this, channel.number, "out", { _tag: "ChannelClosed", fault, method })
+    this.#network.trace(this.options.connectionName, channel.number, "out", { _tag: "ChannelClosed", fault, method })
     this.#post({
       _tag: "ChannelClosed",
       due: this.#outboundDue(),
@@ -235,14 +235,14 @@ export class Link implements Peer {
   connectionClosed(fault: ReplyFault): void {
     this.#byServer.clear()
     this.#inbound = []
-    this.#network.trace(this, 0, "out", { _tag: "ConnectionClosed", fault })
+    this.#network.trace(this.options.connectionName, 0, "out", { _tag: "ConnectionClosed", fault })
     this.#post({ _tag: "ConnectionClosed", due: this.#outboundDue(), fault, operation: this.#handling })
   }
 
   unblock(): void {
     if (!this.#isBlocked) return
     this.#isBlocked = false
-    this.#network.trace(this, 0, "out", { _tag: "Unblocked" })
+    this.#network.trace(this.options.connectionName, 0, "out", { _tag: "Unblocked" })
     this.#post({ _tag: "Unblocked", due: this.#outboundDue() })
     this.#network.wake(this)
   }
@@ -268,7 +268,7 @@ export class Link implements Peer {
     this.#inbound = []
     this.#outbound = []
     this.#leave()
-    this.#network.trace(this, 0, "out", { _tag: "Cut" })
+    this.#network.trace(this.options.connectionName, 0, "out", { _tag: "Cut" })
     this.#network.later(() => {
       const error = new AmqpError({ operation: wasHandshake ? "connect" : "connection", reason })
       if (wasHandshake) this.#refuse(error)
@@ -315,7 +315,7 @@ export class Link implements Peer {
       return false
     }
     this.#isBlocked = true
-    this.#network.trace(this, 0, "out", { _tag: "Blocked", reason: alarm })
+    this.#network.trace(this.options.connectionName, 0, "out", { _tag: "Blocked", reason: alarm })
     this.#post({ _tag: "Blocked", due: this.#outboundDue(), reason: alarm })
     if (this.#goodbyes.size > 0) this.#leaveUnread()
     return true
@@ -330,7 +330,7 @@ export class Link implements Peer {
         const { channel, command } = frame
         if (command._tag === "Publish") this.#read(channel)
         if (channel.server?.isOpen !== true) return
-        this.#network.trace(this, channel.number, "in", command)
+        this.#network.trace(this.options.connectionName, channel.number, "in", command)
         this.#handling = methods[command._tag].name
         this.#network.broker.command(channel.server, command)
         return
@@ -339,13 +339,13 @@ export class Link implements Peer {
         this.#handleRequest(frame.channel, frame.request, frame.waiter)
         return
       case "Goodbye":
-        this.#network.trace(this, 0, "in", { _tag: "Goodbye" })
+        this.#network.trace(this.options.connectionName, 0, "in", { _tag: "Goodbye" })
         this.#leave()
         this.#inbound = []
         this.#post({ _tag: "GoodbyeOk", due: this.#outboundDue() })
         return
       case "Gone":
-        this.#network.trace(this, 0, "in", { _tag: "Gone" })
+        this.#network.trace(this.options.connectionName, 0, "in", { _tag: "Gone" })
         this.#inbound = []
         this.#leave()
         return
@@ -392,7 +392,7 @@ export class Link implements Peer {
       })
       return
     }
-    this.#network.trace(this, 0, "in", { _tag: "Handshake" })
+    this.#network.trace(this.options.connectionName, 0, "in", { _tag: "Handshake" })
     this.#server = broker.connect(this, username, vhost)
     this.#post({ _tag: "Connected", due: this.#outboundDue() })
   }
@@ -406,7 +406,7 @@ export class Link implements Peer {
     }
     const { server } = channel
     if (server?.isOpen !== true) return
-    this.#network.trace(this, channel.number, "in", request)
+    this.#network.trace(this.options.connectionName, channel.number, "in", request)
     this.#handling = waiter?.operation ?? methods[request._tag].name
     const result = broker.request(server, request)
     if ("fault" in result) return
@@ -416,7 +416,11 @@ export class Link implements Peer {
       this.#byServer.delete(server)
       broker.settle()
     }
-    this.#network.trace(this, channel.number, "out", { _tag: "Answer", request, value: result.value })
+    this.#network.trace(this.options.connectionName, channel.number, "out", {
+      _tag: "Answer",
+      request,
+      value: result.value
+    })
     this.#post({ _tag: "Answer", due: this.#outboundDue(), channel, request, waiter, value: result.value })
   }
 

@@ -4,14 +4,21 @@
  */
 import type * as Scheduler from "effect/Scheduler"
 import type { Broker } from "./broker.ts"
-import type { Link } from "./link.ts"
 import type { Timer } from "./timers.ts"
 import type { Trace } from "./trace.ts"
 
 /** Rounds of one turn; then other fibers get theirs. */
 const roundsPerTurn = 1000
 
-export class Network {
+/** A connection, as far as taking turns is concerned. */
+export interface Party {
+  /** Let the broker handle what has arrived. */
+  readonly process: () => void
+  /** Tell the client what has arrived for it. */
+  readonly flush: () => void
+}
+
+export class Network<Link extends Party> {
   readonly broker: Broker
   readonly links = new Set<Link>()
   readonly trace: Trace

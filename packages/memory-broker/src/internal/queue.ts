@@ -4,13 +4,13 @@
  */
 import type { QueueDeclaration } from "effect-amqp/AmqpDriver"
 import type { Headers } from "effect-amqp/AmqpMessage"
+import type { Dialect } from "./brokerVersion.ts"
 import type { DeathReason } from "./deadLetter.ts"
 import type { Message } from "./message.ts"
 import { isPersistent } from "./message.ts"
 import type { QueueSettings } from "./queueSettings.ts"
 import type { Entry } from "./readyMessages.ts"
 import { ReadyMessages } from "./readyMessages.ts"
-import type { VirtualHost } from "./virtualHost.ts"
 
 /** A consumer as its queue sees it. */
 export interface Consumer {
@@ -30,6 +30,14 @@ export interface Consumer {
 const hasRoom = (consumer: Consumer): boolean =>
   consumer.noAck || consumer.prefetch === 0 || consumer.unacked < consumer.prefetch
 
+/** The virtual host that a queue is in. */
+export interface QueueHome {
+  readonly name: string
+  readonly dialect: Dialect
+  readonly route: (exchange: string, message: Message) => Iterable<Queue>
+  readonly deleteQueue: (queue: Queue) => void
+}
+
 /** What a queue asks of the broker around it. */
 export interface QueueHost {
   readonly deadLetter: (queue: Queue, message: Message, reason: DeathReason, redelivered: boolean) => void
@@ -43,7 +51,7 @@ export class Queue {
   readonly exclusive: boolean
   readonly arguments: Headers
   readonly settings: QueueSettings
-  readonly vhost: VirtualHost
+  readonly vhost: QueueHome
   /** The connection that an exclusive queue belongs to. */
   readonly owner: object | undefined
   readonly ready: ReadyMessages
@@ -62,7 +70,7 @@ export class Queue {
   constructor(
     declaration: QueueDeclaration,
     settings: QueueSettings,
-    vhost: VirtualHost,
+    vhost: QueueHome,
     owner: object | undefined,
     host: QueueHost,
     now: number

@@ -4,7 +4,6 @@
 import type { DriverDelivery, WireMessage } from "effect-amqp/AmqpDriver"
 import type { ChannelEvent, Command, MethodId, Request } from "./frames.ts"
 import { methods } from "./frames.ts"
-import type { Link } from "./link.ts"
 import type { ReplyFault } from "./replyFault.ts"
 
 /** Something that travelled, or happened to a connection. */
@@ -23,7 +22,7 @@ export type Traced =
   | { readonly _tag: "ConnectionClosed"; readonly fault: ReplyFault }
 
 /** Called for each frame: whose it is, its channel number (0 for the connection), and its direction. */
-export type Trace = (link: Link, channel: number, direction: "in" | "out", traced: Traced) => void
+export type Trace = (connectionName: string, channel: number, direction: "in" | "out", traced: Traced) => void
 
 export const noTrace: Trace = () => {}
 
@@ -85,5 +84,5 @@ const describe = (traced: Traced): string => {
 }
 
 /** One line: the connection's name, the channel, the direction as the client sees it, and what it was. */
-export const renderTrace: (...args: Parameters<Trace>) => string = (link, channel, direction, traced) =>
-  `${link.options.connectionName} ch ${channel} ${direction === "in" ? "→" : "←"} ${describe(traced)}`
+export const renderTrace: (...args: Parameters<Trace>) => string = (connectionName, channel, direction, traced) =>
+  `${connectionName} ch ${channel} ${direction === "in" ? "→" : "←"} ${describe(traced)}`

@@ -3,13 +3,13 @@
  */
 import { Effect, Layer } from "effect"
 import { AmqpMemory } from "effect-amqp-memory"
-import { AmqpDriver } from "effect-amqp/AmqpDriver"
+import { CurrentDriver } from "effect-amqp/CurrentDriver"
 import { TestClock } from "effect/testing"
 import { Broker, versionNumber } from "./Broker.ts"
 
 const make = Effect.fnUntraced(function*(version: AmqpMemory.BrokerVersion) {
   const broker = yield* AmqpMemory.AmqpMemory
-  const driver = yield* AmqpDriver
+  const driver = yield* CurrentDriver
   return Broker.of({
     driver,
     host: "memory",

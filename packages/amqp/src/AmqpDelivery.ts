@@ -1,0 +1,194 @@
+/**
+ * Messages as the broker delivers them, and how they are settled.
+ */
+import * as Data from "effect/Data"
+import * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
+import type { DriverDelivery, WireProperties } from "./AmqpDriver.ts"
+import type { Headers } from "./AmqpMessage.ts"
+import * as Attempts from "./internal/attempts.ts"
+import type { DeliveryChannel } from "./internal/deliveryChannel.ts"
+
+/** The body of a delivery is not what was expected of it. */
+export class DecodeError extends Data.TaggedError("DecodeError")<{
+  readonly messageId: string | undefined
+  readonly detail: string
+}> {
+  override get message(): string {
+    return `the body of message ${this.messageId ?? "without an id"} cannot be decoded: ${this.detail}`
+  }
+}
+
+const utf8 = new TextDecoder("utf-8", { fatal: true })
+
+type Decoder<S extends Schema.Constraint> = (
+  text: string
+) => Effect.Effect<S["Type"], Schema.SchemaError, S["DecodingServices"]>
+
+// A decoder costs more to make than to use.
+const decoders = new WeakMap<Schema.Constraint, Decoder<Schema.Constraint>>()
+
+const decoderOf = <S extends Schema.Constraint>(schema: S): Decoder<S> => {
+  let decoder = decoders.get(schema) as Decoder<S> | undefined
+  if (decoder === undefined) {
+    decoder = Schema.decodeUnknownEffect(Schema.fromJsonString(Schema.toCodecJson(schema)))
+    decoders.set(schema, decoder)
+  }
+  return decoder
+}
+
+/** A message that the broker handed over, and that is to be acknowledged on the channel it came by. */
+export class Delivery {
+  /** Counts the sessions of the connection: a delivery of an earlier one cannot be acknowledged any more. */
+  readonly epoch: number
+  readonly deliveryTag: number
+  /** The queue it came from; for a server-named queue the label that it has in the topology. */
+  readonly queue: string
+  /** Whether it may have been delivered before; not that anyone saw it. */
+  readonly redelivered: boolean
+  /** Where it was first published to; `AmqpConsumer.retry` keeps it, as it keeps the routing key. */
+  readonly exchange: string
+  readonly routingKey: string
+  readonly properties: WireProperties
+  readonly body: Uint8Array
+  readonly #channel: DeliveryChannel | undefined
+  /** What the broker calls the queue. */
+  readonly #queueName: string
+  #settled = false
+
+  /** @internal */
+  constructor(
+    from: DriverDelivery,
+    epoch: number,
+    channel: DeliveryChannel | undefined,
+    queue: string,
+    queueName: string
+  ) {
+    const headers = from.properties.headers
+    this.epoch = epoch
+    this.deliveryTag = from.deliveryTag
+    this.queue = queue
+    this.redelivered = from.redelivered
+    this.exchange = from.exchange
+    this.routingKey = from.routingKey
+    this.properties = from.properties
+    this.body = from.body
+    this.#channel = channel
+    this.#queueName = queueName
+    // A delayed message comes back through the default exchange.
+    if (headers !== undefined && from.exchange === "") {
+      const exchange = headers[Attempts.exchangeHeader]
+      const routingKey = headers[Attempts.routingKeyHeader]
+      if (typeof exchange === "string" && typeof routingKey === "string") {
+        this.exchange = exchange
+        this.routingKey = routingKey
+        const userId = headers[Attempts.userIdHeader]
+        if (typeof userId === "string") this.properties = { ...from.properties, userId }
+      }
+    }
+  }
+
+  get messageId(): string | undefined {
+    return this.properties.messageId
+  }
+
+  get headers(): Headers {
+    return this.properties.headers ?? {}
+  }
+
+  /**
+   * Which attempt at the message this is, counted from 1, as far as its headers tell:
+   *
+   * - `x-retry-attempt` if `AmqpConsumer.retry` delayed it for this queue; otherwise one more than `x-death` says that
+   *   this queue rejected it, where expiry in a queue does not count;
+   * - and to that `x-delivery-count`, by which quorum queues count how often they delivered it before;
+   * - at least 2 if it is `redelivered`: a classic queue says no more than that.
+   *
+   * @see https://www.rabbitmq.com/docs/dlx
+   * @see https://www.rabbitmq.com/docs/quorum-queues#poison-message-handling
+   */
+  get attempts(): number {
+    return Attempts.attempts(this.properties.headers, this.#queueName, this.redelivered)
+  }
+
+  /** Whether the channel that it came by is gone: then it will come again, and acknowledging it writes nothing. */
+  get isStale(): boolean {
+    return this.#channel !== undefined && !this.#channel.isOpen
+  }
+
+  /** The body as UTF-8 text; fails with {@link DecodeError} if it is not. */
+  get text(): Effect.Effect<string, DecodeError> {
+    return Effect.suspend(() => {
+      try {
+        return Effect.succeed(utf8.decode(this.body))
+      } catch {
+        return Effect.fail(new DecodeError({ messageId: this.messageId, detail: "it is not UTF-8 text" }))
+      }
+    })
+  }
+
+  /**
+   * The body as JSON of a schema; fails with {@link DecodeError} if it is not.
+   *
+   * @example
+   * ```ts
+   * const order = yield* delivery.json(Order)
+   * ```
+   */
+  json<S extends Schema.Constraint>(schema: S): Effect.Effect<S["Type"], DecodeError, S["DecodingServices"]> {
+    return Effect.flatMap(this.text, (text) =>
+      Effect.mapError(
+        decoderOf(schema)(text),
+        (error) => new DecodeError({ messageId: this.messageId, detail: error.message })
+      ))
+  }
+
+  /**
+   * Tell the broker that the message was handled, and with `multiple` all before it on its channel. Each delivery is
+   * settled once. False if nothing was written: it was settled before, or its channel is gone, so that the broker has
+   * put it back already; then it will come again.
+   */
+  ack(options?: { readonly multiple?: boolean | undefined }): Effect.Effect<boolean> {
+    return Effect.sync(() => this.ackUnsafe(options?.multiple === true))
+  }
+
+  /** Refuse the message: back into the queue (`requeue`), or to the dead letter exchange, the default; as {@link ack}. */
+  nack(
+    options?: { readonly requeue?: boolean | undefined; readonly multiple?: boolean | undefined }
+  ): Effect.Effect<boolean> {
+    return Effect.sync(() => this.nackUnsafe(options?.multiple === true, options?.requeue === true))
+  }
+
+  /** `basic.reject`: as {@link nack} for one message, in plain AMQP 0-9-1. */
+  reject(options?: { readonly requeue?: boolean | undefined }): Effect.Effect<boolean> {
+    return Effect.sync(() => this.#take()?.reject(this.deliveryTag, options?.requeue === true) === true)
+  }
+
+  /** @internal */
+  get isSettled(): boolean {
+    return this.#settled || this.#channel?.isSettled(this.deliveryTag) === true
+  }
+
+  /** @internal */
+  ackUnsafe(multiple: boolean): boolean {
+    return this.#take()?.ack(this.deliveryTag, multiple) === true
+  }
+
+  /** @internal */
+  ackSoonUnsafe(): boolean {
+    return this.#take()?.ackSoon(this.deliveryTag) === true
+  }
+
+  /** @internal */
+  nackUnsafe(multiple: boolean, requeue: boolean): boolean {
+    return this.#take()?.nack(this.deliveryTag, multiple, requeue) === true
+  }
+
+  /** The channel to settle it on, for the first who asks. */
+  #take(): DeliveryChannel | undefined {
+    // Without a channel the broker expects no acknowledgement, and would close the channel at one.
+    if (this.#settled || this.#channel === undefined) return undefined
+    this.#settled = true
+    return this.#channel
+  }
+}
