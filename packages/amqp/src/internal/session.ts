@@ -9,6 +9,7 @@ import type { DriverChannel, DriverChannelEvents, DriverConnection } from "../Am
 import { noChannelEvents } from "../AmqpDriver.ts"
 import type { Address } from "../AmqpError.ts"
 import { AmqpError, OperationTimeout } from "../AmqpError.ts"
+import type { Lifeline } from "./connection/lifeline.ts"
 
 /** The deadlines of a session's operations. */
 export interface SessionDeadlines {
@@ -28,16 +29,10 @@ export class Session {
   readonly heartbeat: Duration.Duration
   readonly scope: Scope.Scope
   readonly driver: DriverConnection
-  /** Waits for the session to end. */
-  readonly over: Effect.Effect<void>
+  readonly #lifeline: Lifeline
   readonly #deadlines: SessionDeadlines
-  readonly #unblocked = new Set<() => void>()
   /** The names that the broker chose for the server-named queues declared on this session, by their labels. */
   readonly queueNames = new Map<string, string>()
-  /** Why the broker stopped reading, while it does. */
-  blocked: string | undefined = undefined
-  /** Why the session ended, once it has. */
-  ended: AmqpError | undefined = undefined
 
   constructor(options: {
     readonly epoch: number
@@ -46,7 +41,7 @@ export class Session {
     readonly heartbeat: Duration.Duration
     readonly scope: Scope.Scope
     readonly driver: DriverConnection
-    readonly over: Effect.Effect<void>
+    readonly lifeline: Lifeline
     readonly deadlines: SessionDeadlines
   }) {
     this.epoch = options.epoch
@@ -55,7 +50,7 @@ export class Session {
     this.heartbeat = options.heartbeat
     this.scope = options.scope
     this.driver = options.driver
-    this.over = options.over
+    this.#lifeline = options.lifeline
     this.#deadlines = options.deadlines
   }
 
@@ -63,16 +58,24 @@ export class Session {
     return this.ended === undefined
   }
 
-  /** Called by the driver's events only. */
-  setBlocked(reason: string | undefined): void {
-    this.blocked = reason
-    if (reason === undefined) { for (const listener of this.#unblocked) listener() }
+  /** Why the session ended, once it has. */
+  get ended(): AmqpError | undefined {
+    return this.#lifeline.ended
+  }
+
+  /** Waits for the session to end. */
+  get over(): Effect.Effect<void> {
+    return this.#lifeline.over
+  }
+
+  /** Why the broker stopped reading, while it does. */
+  get blocked(): string | undefined {
+    return this.#lifeline.blocked
   }
 
   /** Hear of the end of an alarm, until the returned function is called. */
   onUnblocked(listener: () => void): () => void {
-    this.#unblocked.add(listener)
-    return () => this.#unblocked.delete(listener)
+    return this.#lifeline.whenUnblocked(listener)
   }
 
   /**

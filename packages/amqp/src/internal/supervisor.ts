@@ -11,7 +11,6 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
-import * as Queue from "effect/Queue"
 import * as Random from "effect/Random"
 import type * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
@@ -20,6 +19,7 @@ import * as SubscriptionRef from "effect/SubscriptionRef"
 import type { AmqpDriver, DriverConnection } from "../AmqpDriver.ts"
 import { AmqpError, ConnectionClosed, ConnectTimeout, ReconnectAbandoned } from "../AmqpError.ts"
 import * as AfterCallback from "./afterCallback.ts"
+import * as Lifeline from "./connection/lifeline.ts"
 import type { Role, State } from "./connection/state.ts"
 import * as Elapsed from "./elapsed.ts"
 import type { Endpoint } from "./endpoints.ts"
@@ -75,18 +75,10 @@ type Phase =
   | { readonly _tag: "Live"; readonly session: Session }
   | { readonly _tag: "Over"; readonly error: AmqpError }
 
-type SessionEvent =
-  | { readonly _tag: "Blocked"; readonly reason: string }
-  | { readonly _tag: "Unblocked" }
-
 interface Dialled {
   readonly endpoint: Endpoint
   readonly connection: DriverConnection
-  readonly events: Queue.Queue<SessionEvent, Cause.Done>
-  /** What the driver reported before there was a session to tell it to. */
-  readonly early: { blocked: string | undefined; ended: AmqpError | undefined }
-  readonly over: Deferred.Deferred<void>
-  readonly bind: (session: Session) => void
+  readonly lifeline: Lifeline.Lifeline
 }
 
 /** The next delay of a schedule, or none when it is over. */
@@ -193,10 +185,7 @@ export const make = Effect.fnUntraced(function*(
 
   const dialOne = (endpoint: Endpoint): Effect.Effect<Dialled, AmqpError, Scope.Scope> =>
     Effect.gen(function*() {
-      const events = yield* Queue.unbounded<SessionEvent, Cause.Done>()
-      const early: Dialled["early"] = { blocked: undefined, ended: undefined }
-      const over = Deferred.makeUnsafe<void>()
-      let session: Session | undefined
+      const lifeline = yield* Lifeline.make(afterCallback)
       const connection = yield* Effect.acquireRelease(
         Effect.timeoutOrElse(
           options.driver.connect({
@@ -208,31 +197,7 @@ export const make = Effect.fnUntraced(function*(
             password: endpoint.password,
             heartbeat: Duration.toSeconds(options.heartbeat),
             connectionName: options.connectionName
-          }, {
-            onBlocked(reason) {
-              early.blocked = reason
-              session?.setBlocked(reason)
-              afterCallback(() => Queue.offerUnsafe(events, { _tag: "Blocked", reason }))
-            },
-            onUnblocked() {
-              early.blocked = undefined
-              session?.setBlocked(undefined)
-              afterCallback(() => Queue.offerUnsafe(events, { _tag: "Unblocked" }))
-            },
-            onClose(error) {
-              early.ended = error
-              if (session !== undefined) {
-                session.ended = error
-                if (phase._tag === "Live" && phase.session === session) {
-                  phase = { _tag: "Waiting", next: Deferred.makeUnsafe() }
-                }
-              }
-              afterCallback(() => {
-                Deferred.doneUnsafe(over, Effect.void)
-                Queue.endUnsafe(events)
-              })
-            }
-          }),
+          }, lifeline),
           {
             duration: options.connectTimeout,
             orElse: () =>
@@ -248,7 +213,7 @@ export const make = Effect.fnUntraced(function*(
           }
         ),
         (connection) =>
-          early.ended === undefined
+          lifeline.ended === undefined
             ? Effect.andThen(
               Effect.timeoutOption(connection.close, options.deadlines.close),
               Effect.sync(() => connection.destroyUnsafe(closedByUs()))
@@ -256,16 +221,7 @@ export const make = Effect.fnUntraced(function*(
             : Effect.void,
         { interruptible: true }
       )
-      return {
-        endpoint,
-        connection,
-        events,
-        early,
-        over,
-        bind(to) {
-          session = to
-        }
-      }
+      return { endpoint, connection, lifeline }
     })
 
   /** One attempt: every endpoint once, in shuffled order. */
@@ -282,6 +238,7 @@ export const make = Effect.fnUntraced(function*(
 
   /** Serve one session until it ends; returns why, and for how many milliseconds it was announced, if it was. */
   const serve = Effect.fnUntraced(function*(dialled: Dialled, sessionScope: Scope.Scope) {
+    const { lifeline } = dialled
     const session = new Session({
       epoch: options.nextEpoch(),
       address: { host: dialled.endpoint.host, port: dialled.endpoint.port },
@@ -289,12 +246,14 @@ export const make = Effect.fnUntraced(function*(
       heartbeat: options.heartbeat,
       scope: sessionScope,
       driver: dialled.connection,
-      over: Deferred.await(dialled.over),
+      lifeline,
       deadlines: options.deadlines
     })
-    session.ended = dialled.early.ended
-    session.blocked = dialled.early.blocked
-    dialled.bind(session)
+    lifeline.whenEnded(() => {
+      if (phase._tag === "Live" && phase.session === session) {
+        phase = { _tag: "Waiting", next: Deferred.makeUnsafe() }
+      }
+    })
 
     const begun = Elapsed.millis(clock)
     // Components come and go while setups run, so the list is asked again each time.
@@ -336,16 +295,13 @@ export const make = Effect.fnUntraced(function*(
       version: dialled.connection.serverProperties["version"]
     })
 
-    yield* Stream.fromQueue(dialled.events).pipe(
-      Stream.runForEach((event) =>
-        event._tag === "Blocked"
-          ? Effect.andThen(
-            setState({ _tag: "Blocked", role, epoch: session.epoch, address: session.address, reason: event.reason }),
-            Effect.logWarning("AMQP connection blocked by the broker", { reason: event.reason })
-          )
-          : Effect.andThen(setState({ ...connected, role }), Effect.logInfo("AMQP connection unblocked"))
-      )
-    )
+    yield* Stream.runForEach(lifeline.alarms, (alarm) =>
+      alarm === undefined
+        ? Effect.andThen(setState({ ...connected, role }), Effect.logInfo("AMQP connection unblocked"))
+        : Effect.andThen(
+          setState({ _tag: "Blocked", role, epoch: session.epoch, address: session.address, reason: alarm }),
+          Effect.logWarning("AMQP connection blocked by the broker", { reason: alarm })
+        ))
     return { cause: session.ended!, uptime: Elapsed.millis(clock) - announcedAt }
   })
 
