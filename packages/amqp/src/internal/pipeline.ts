@@ -9,7 +9,8 @@ import type { BatchFailure } from "../PublishError.ts"
 import { PublishError } from "../PublishError.ts"
 import type { AfterCallback } from "./afterCallback.ts"
 import type { Encoded } from "./encodeMessage.ts"
-import type { Entry, Outcome, PublishQueue } from "./publishQueue.ts"
+import type { Entry, Outcome } from "./publisher/entry.ts"
+import type { PublishQueue } from "./publisher/queue.ts"
 
 /** How a message ended, for whoever wants to hear of it by itself; interrupted if nobody waits any more. */
 export type OnOutcome = (exit: Exit.Exit<void, PublishError>) => void

@@ -14,9 +14,10 @@ import type { AfterCallback } from "./afterCallback.ts"
 import type { Suspects } from "./blame.ts"
 import { Deadlines } from "./deadlines.ts"
 import { keep } from "./liveChannel.ts"
+import type { Entry } from "./publisher/entry.ts"
+import type { QueueOptions } from "./publisher/queue.ts"
+import { PublishQueue } from "./publisher/queue.ts"
 import type { PublisherMetrics } from "./publisherMetrics.ts"
-import type { Entry, QueueOptions } from "./publishQueue.ts"
-import { PublishQueue } from "./publishQueue.ts"
 import * as ScheduleDelays from "./scheduleDelays.ts"
 
 /** How a lane sends, and what it tells of. */

@@ -5,52 +5,23 @@
  * `Settled`. Only `#settle` makes it settled, and only `#settle` tells its owner. Plain synchronous code: it runs inside
  * driver events and once or twice per message.
  */
-import type { DriverChannel, DriverReturn } from "../AmqpDriver.ts"
-import type { AmqpError } from "../AmqpError.ts"
-import { isAmqpError } from "../AmqpError.ts"
-import type { Message } from "../AmqpMessage.ts"
-import type { PublishErrorReason, WaitingFor } from "../PublishError.ts"
-import * as PublishError from "../PublishError.ts"
-import type { Blame, Suspects } from "./blame.ts"
-import { blameOf } from "./blame.ts"
-import type { Encoded } from "./encodeMessage.ts"
-import { maxPropertyBytes } from "./encodeMessage.ts"
-import type { Session } from "./session.ts"
-
-/** How a message ended: confirmed, or the reason why not. */
-export type Outcome = PublishErrorReason | undefined
-
-/** One message on its way. */
-export interface Entry {
-  readonly encoded: Encoded
-  /** Told once, by `#settle` only. */
-  readonly onSettled: (entry: Entry, outcome: Outcome) => void
-  /** The message as the application gave it, and its place among its owner's messages. */
-  readonly message: Message
-  readonly position: number
-  state: "Waiting" | "InFlight" | "Resting" | "Settled"
-  /** What it occupies. */
-  readonly bytes: number
-  readonly submittedAt: number
-  /** When it was written last. */
-  writtenAt: number
-  /** How often it was written; more than 0 and not confirmed means that the broker may have it. */
-  written: number
-  /** Its owner waits no more, and the broker's answer is still to come. */
-  abandoned: boolean
-  nacks: number
-  /** The channel, by number, on which it was nacked last. */
-  nackedOn: number
-  returned: DriverReturn | undefined
-  /** Its neighbours in the order of submission, as long as its owner waits. */
-  older: Entry | undefined
-  newer: Entry | undefined
-}
+import type { DriverChannel, DriverReturn } from "../../AmqpDriver.ts"
+import type { AmqpError } from "../../AmqpError.ts"
+import type { Message } from "../../AmqpMessage.ts"
+import type { WaitingFor } from "../../PublishError.ts"
+import * as PublishError from "../../PublishError.ts"
+import type { Blame, Suspects } from "../blame.ts"
+import { blameOf } from "../blame.ts"
+import type { Encoded } from "../encodeMessage.ts"
+import type { Session } from "../session.ts"
+import type { Entry, Outcome } from "./entry.ts"
+import * as Outcomes from "./outcome.ts"
+import { Waiting } from "./waiting.ts"
+import type { Bounds } from "./window.ts"
+import { Window } from "./window.ts"
 
 /** The bounds of a queue, and what it may do by itself. */
-export interface QueueOptions {
-  readonly maxInFlight: number
-  readonly maxInFlightBytes: number
+export interface QueueOptions extends Bounds {
   readonly maxWaiting: number
   readonly whenFull: "wait" | "fail" | "dropOldest"
   readonly unconfirmed: "republish" | "fail"
@@ -88,84 +59,8 @@ export interface QueueCounts {
   readonly inFlightBytes: number
 }
 
-/**
- * The messages in flight on one channel, by delivery tag; tags are dense, confirms nearly in order. A ring, and not an
- * array that is cut now and then, because V8 keeps alive what an old array refers to after the array itself is dropped.
- */
-class Window {
-  /** As many as a power of 2. */
-  #slots: Array<Entry | undefined> = Array.from({ length: 64 }, () => undefined)
-  #firstTag = 1
-  #nextTag = 1
-  /** Those before the first tag for which nobody waits: one confirm that never comes must not hold the ring open. */
-  readonly #late = new Map<number, Entry>()
-
-  add(entry: Entry): void {
-    if (this.#nextTag - this.#firstTag === this.#slots.length) this.#grow()
-    this.#slots[this.#nextTag++ & (this.#slots.length - 1)] = entry
-  }
-
-  #at(tag: number): Entry | undefined {
-    return this.#slots[tag & (this.#slots.length - 1)]
-  }
-
-  take(tag: number): Entry | undefined {
-    if (tag < this.#firstTag) {
-      const late = this.#late.get(tag)
-      this.#late.delete(tag)
-      return late
-    }
-    if (tag >= this.#nextTag) return undefined
-    const entry = this.#at(tag)
-    this.#slots[tag & (this.#slots.length - 1)] = undefined
-    this.#advance()
-    return entry
-  }
-
-  /** Take every open tag up to this one, oldest first. */
-  takeUpTo(tag: number, each: (entry: Entry) => void): void {
-    for (const late of this.#late.keys()) if (late <= tag) each(this.take(late)!)
-    while (this.#firstTag <= tag && this.#firstTag < this.#nextTag) each(this.take(this.#firstTag)!)
-  }
-
-  #advance(): void {
-    while (this.#firstTag < this.#nextTag && this.#at(this.#firstTag) === undefined) this.#firstTag++
-  }
-
-  open(): ReadonlyArray<Entry> {
-    const open: Array<Entry> = []
-    this.find((entry) => {
-      open.push(entry)
-      return false
-    })
-    return open
-  }
-
-  /** The oldest one that matches. */
-  find(matches: (entry: Entry) => boolean): Entry | undefined {
-    for (let tag = this.#firstTag; tag < this.#nextTag; tag++) {
-      const entry = this.#at(tag)
-      if (entry !== undefined && matches(entry)) return entry
-    }
-    return undefined
-  }
-
-  #grow(): void {
-    for (let first = this.#at(this.#firstTag); first?.abandoned === true; first = this.#at(this.#firstTag)) {
-      this.#late.set(this.#firstTag, this.take(this.#firstTag)!)
-    }
-    if (this.#nextTag - this.#firstTag < this.#slots.length) return
-    const slots = Array.from<unknown, Entry | undefined>({ length: 2 * this.#slots.length }, () => undefined)
-    for (let tag = this.#firstTag; tag < this.#nextTag; tag++) slots[tag & (slots.length - 1)] = this.#at(tag)
-    this.#slots = slots
-  }
-}
-
 // How long others wait while a message that may have its channel closed is sent alone.
 const aloneMillis = 1000
-
-// How many places of messages that are gone are kept at least, because a new array for each message would cost more.
-const maxGone = 1024
 
 /** All messages of one channel of a publisher. */
 export class PublishQueue {
@@ -173,18 +68,9 @@ export class PublishQueue {
   readonly #suspects: Suspects
   readonly #events: QueueEvents
   readonly #now: () => number
-  /** Places before the head are empty. */
-  #waiting: Array<Entry | undefined> = []
-  #waitingHead = 0
-  /** Settled entries that still stand in `#waiting`. */
-  #waitingDead = 0
+  readonly #waiting = new Waiting()
   readonly #resting = new Set<Entry>()
   #window = new Window()
-  #inFlight = 0
-  #inFlightBytes = 0
-  /** Of those in flight, the ones for which nobody waits any more. */
-  #abandoned = 0
-  #abandonedBytes = 0
   /** The ends of the list of all messages whose owners wait, in the order of submission. */
   #oldest: Entry | undefined
   #newest: Entry | undefined
@@ -211,14 +97,14 @@ export class PublishQueue {
   }
 
   get #waitingCount(): number {
-    return this.#waiting.length - this.#waitingHead - this.#waitingDead + this.#resting.size
+    return this.#waiting.count + this.#resting.size
   }
 
   counts(): QueueCounts {
     return {
       waiting: this.#waitingCount,
-      inFlight: this.#inFlight,
-      inFlightBytes: this.#inFlightBytes
+      inFlight: this.#window.count,
+      inFlightBytes: this.#window.bytes
     }
   }
 
@@ -261,7 +147,7 @@ export class PublishQueue {
       newer: undefined
     }
     if (this.#over !== undefined) {
-      this.#settle(entry, this.#overReason(entry, this.#over))
+      this.#settle(entry, Outcomes.over(entry, this.#over))
       this.#tell()
       return entry
     }
@@ -301,9 +187,9 @@ export class PublishQueue {
     if (this.#options.whenFull === "wait") return
     const victim = this.#options.whenFull === "fail"
       ? entry
-      : this.#firstWaiting()!
+      : this.#waiting.first()!
     this.#withdraw(victim)
-    this.#settle(victim, new PublishError.Full({ published: published(victim), waiting }))
+    this.#settle(victim, new PublishError.Full({ published: Outcomes.published(victim), waiting }))
   }
 
   /** The owner of a message waits no more. What is in flight keeps its place until the broker has answered. */
@@ -317,8 +203,7 @@ export class PublishQueue {
     entry.abandoned = true
     this.#delist(entry)
     if (entry.state === "InFlight") {
-      this.#abandoned++
-      this.#abandonedBytes += entry.bytes
+      this.#window.abandon(entry)
     } else {
       this.#withdraw(entry)
     }
@@ -341,7 +226,7 @@ export class PublishQueue {
     for (let entry = this.#oldest; entry !== undefined && entry.submittedAt <= due; entry = this.#oldest) {
       const waitingFor = this.waitingFor(entry)
       this.#abandon(entry)
-      this.#settle(entry, new PublishError.ConfirmTimeout({ published: published(entry), millis, waitingFor }))
+      this.#settle(entry, new PublishError.ConfirmTimeout({ published: Outcomes.published(entry), millis, waitingFor }))
     }
     // What waits behind them may be due in the same moment, and was not to be written then.
     this.pump()
@@ -370,10 +255,6 @@ export class PublishQueue {
     this.#session = undefined
     const open = this.#window.open()
     this.#window = new Window()
-    this.#inFlight = 0
-    this.#inFlightBytes = 0
-    this.#abandoned = 0
-    this.#abandonedBytes = 0
     this.#trial = undefined
     const blame = blameOf(error)
     this.#wasBlamed = blame !== undefined
@@ -385,15 +266,14 @@ export class PublishQueue {
     for (const entry of open) {
       if (entry.abandoned) entry.state = "Settled"
       else if (entry.state === "InFlight") {
-        if (entry.returned !== undefined) this.#settle(entry, unroutable(entry, entry.returned))
+        if (entry.returned !== undefined) this.#settle(entry, Outcomes.unroutable(entry, entry.returned))
         else if (this.#options.unconfirmed === "republish") again.push(entry)
-        else this.#settle(entry, lost(error))
+        else this.#settle(entry, Outcomes.lost(error))
       }
     }
     if (again.length > 0) {
       for (const entry of again) entry.state = "Waiting"
-      this.#waiting = [...again, ...this.#waiting.slice(this.#waitingHead)]
-      this.#waitingHead = 0
+      this.#waiting.prepend(again)
     }
     this.#tell()
   }
@@ -410,10 +290,10 @@ export class PublishQueue {
       this.#settle(entry, outcome(entry.encoded, entry === last && entry.written === 1 ? "no" : "unknown"))
     }
     // What waits for the same thing would close the next channel, and the one after it.
-    for (const entry of this.#waiting.slice(this.#waitingHead)) {
-      if (entry?.state === "Waiting" && fits(entry.encoded)) {
+    for (const entry of this.#waiting.all()) {
+      if (fits(entry.encoded)) {
         this.#withdraw(entry)
-        this.#settle(entry, outcome(entry.encoded, published(entry)))
+        this.#settle(entry, outcome(entry.encoded, Outcomes.published(entry)))
       }
     }
   }
@@ -435,35 +315,26 @@ export class PublishQueue {
     const session = this.#session
     if (channel === undefined || session === undefined || this.#recycling) return
     for (
-      let entry = this.#firstWaiting();
+      let entry = this.#waiting.first();
       entry !== undefined && session.blocked === undefined && channel.isWritable();
-      entry = this.#firstWaiting()
+      entry = this.#waiting.first()
     ) {
       if (entry.nackedOn === this.#generation) return this.#recycle()
       if (!this.#suspects.isEmpty && this.#isHeldBack(entry, now)) break
-      if (
-        this.#inFlight >= this.#options.maxInFlight ||
-        (this.#inFlight > 0 && this.#inFlightBytes + entry.bytes > this.#options.maxInFlightBytes)
-      ) {
-        if (this.#isClogged) this.#recycle()
+      if (!this.#window.hasRoom(entry.bytes, this.#options)) {
+        if (this.#window.isClogged(this.#options)) this.#recycle()
         break
       }
-      const refused = refusedBy(session, entry)
+      const refused = Outcomes.refusedBy(session, entry)
       if (refused !== undefined) {
-        this.#shift()
+        this.#waiting.shift()
         this.#settle(entry, refused)
         continue
       }
       if (!this.#write(channel, entry, now)) return
     }
-    this.#compact()
+    this.#waiting.compact()
     for (const listener of this.#pumped) listener()
-  }
-
-  /** Whether confirms that do not come take so much of the window that a fresh channel is better. */
-  get #isClogged(): boolean {
-    return this.#abandoned === this.#inFlight || this.#abandoned * 2 >= this.#options.maxInFlight ||
-      this.#abandonedBytes * 2 >= this.#options.maxInFlightBytes
   }
 
   /**
@@ -474,7 +345,7 @@ export class PublishQueue {
     if (!this.#suspects.has(entry.encoded)) {
       return this.#trial !== undefined && now - this.#trial.writtenAt < aloneMillis
     }
-    if (this.#inFlight === this.#abandoned) return false
+    if (this.#window.isAbandoned) return false
     if (this.#heldBack !== entry) {
       this.#heldBack = entry
       this.#heldBackAt = now
@@ -488,12 +359,12 @@ export class PublishQueue {
     try {
       tag = channel.publishUnsafe(entry.encoded)
     } catch (error) {
-      this.#shift()
-      this.#settle(entry, unencodable(entry, error))
+      this.#waiting.shift()
+      this.#settle(entry, Outcomes.unencodable(entry, error))
       return true
     }
     if (tag < 0) return false
-    this.#shift()
+    this.#waiting.shift()
     if (entry.written > 0) this.#events.onRepublished()
     entry.written++
     entry.writtenAt = now
@@ -505,8 +376,6 @@ export class PublishQueue {
       this.#events.onHeldBack(aloneMillis)
     }
     this.#window.add(entry)
-    this.#inFlight++
-    this.#inFlightBytes += entry.bytes
     return true
   }
 
@@ -527,13 +396,8 @@ export class PublishQueue {
   #answered(entry: Entry, ack: boolean): void {
     if (entry === this.#trial) this.#trial = undefined
     if (!this.#suspects.isEmpty) this.#suspects.clear(entry.encoded)
-    this.#inFlight--
-    this.#inFlightBytes -= entry.bytes
-    if (entry.abandoned) {
-      this.#abandoned--
-      this.#abandonedBytes -= entry.bytes
-      entry.state = "Settled"
-    } else if (!ack) {
+    if (entry.abandoned) entry.state = "Settled"
+    else if (!ack) {
       entry.nacks++
       entry.nackedOn = this.#generation
       entry.state = "Resting"
@@ -541,7 +405,7 @@ export class PublishQueue {
       this.#events.onNacked()
       this.#events.onResting(entry)
     } else if (entry.returned !== undefined) {
-      this.#settle(entry, unroutable(entry, entry.returned))
+      this.#settle(entry, Outcomes.unroutable(entry, entry.returned))
     } else {
       this.#oldestConfirmed ??= entry.writtenAt
       this.#events.onConfirmed()
@@ -564,8 +428,7 @@ export class PublishQueue {
   resume(entry: Entry): void {
     if (!this.#resting.delete(entry)) return
     entry.state = "Waiting"
-    if (this.#waitingHead > 0) this.#waiting[--this.#waitingHead] = entry
-    else this.#waiting.unshift(entry)
+    this.#waiting.unshift(entry)
     this.pump()
   }
 
@@ -588,23 +451,14 @@ export class PublishQueue {
     this.#over = cause
     const entries: Array<Entry> = []
     for (let entry = this.#oldest; entry !== undefined; entry = entry.newer) entries.push(entry)
-    this.#waiting = []
-    this.#waitingHead = 0
-    this.#waitingDead = 0
+    this.#waiting.clear()
     this.#resting.clear()
     for (const entry of entries) {
-      this.#settle(entry, this.#overReason(entry, cause))
+      this.#settle(entry, Outcomes.over(entry, cause))
       entry.abandoned = true
     }
-    this.#abandoned = this.#inFlight
-    this.#abandonedBytes = this.#inFlightBytes
+    this.#window.abandonAll()
     this.#tell()
-  }
-
-  #overReason(entry: Entry, over: AmqpError | "closed"): PublishErrorReason {
-    return over === "closed" || over.reason._tag === "ConnectionClosed"
-      ? new PublishError.PublisherClosed({ published: published(entry) })
-      : new PublishError.ReconnectAbandoned({ published: published(entry), cause: over })
   }
 
   /** Refuse what comes from now on; what is here goes on to its end. */
@@ -614,36 +468,9 @@ export class PublishQueue {
 
   /** Take a message that is not in flight out of the queue. */
   #withdraw(entry: Entry): void {
-    if (!this.#resting.delete(entry)) this.#waitingDead++
     entry.state = "Settled"
-    this.#compact()
-  }
-
-  /** The first that waits; the places before it, of those that were settled, are given up. */
-  #firstWaiting(): Entry | undefined {
-    while (this.#waitingHead < this.#waiting.length) {
-      const entry = this.#waiting[this.#waitingHead]!
-      if (entry.state === "Waiting") return entry
-      this.#shift()
-      this.#waitingDead--
-    }
-    return undefined
-  }
-
-  /** The first place is given up, and must not keep its message alive. */
-  #shift(): void {
-    this.#waiting[this.#waitingHead++] = undefined
-  }
-
-  #compact(): void {
-    const gone = this.#waitingHead + this.#waitingDead
-    const worthwhile = gone === this.#waiting.length
-      ? gone >= maxGone || this.#waitingDead > 0
-      : gone >= maxGone && gone * 2 > this.#waiting.length
-    if (!worthwhile) return
-    this.#waiting = this.#waiting.filter((entry) => entry?.state === "Waiting")
-    this.#waitingHead = 0
-    this.#waitingDead = 0
+    if (this.#resting.delete(entry)) this.#waiting.compact()
+    else this.#waiting.withdrawn()
   }
 
   #settle(entry: Entry, outcome: Outcome): void {
@@ -657,56 +484,10 @@ export class PublishQueue {
   /** Say what the present state means; at the end of whatever may have changed it. */
   #tell(): void {
     this.#events.onChanged()
-    if (this.#recycling && this.#inFlight === this.#abandoned) this.#events.onDrained()
+    if (this.#recycling && this.#window.isAbandoned) this.#events.onDrained()
     if (this.isIdle) this.#events.onIdle()
   }
 }
 
 // What a message occupies beside its body and headers, in bytes.
 const overhead = 256
-
-const published = (entry: Entry): PublishError.Published => entry.written > 0 ? "unknown" : "no"
-
-const unroutable = (entry: Entry, returned: DriverReturn): PublishErrorReason =>
-  new PublishError.Unroutable({
-    published: entry.written > 1 ? "unknown" : "no",
-    exchange: returned.exchange,
-    routingKey: returned.routingKey,
-    replyCode: returned.replyCode,
-    replyText: returned.replyText
-  })
-
-const lost = (cause: AmqpError): PublishErrorReason =>
-  cause.reason._tag === "ConnectionLost" || cause.reason._tag === "ProtocolFailed" ||
-    cause.reason._tag === "OperationTimeout"
-    ? new PublishError.ConnectionLost({ published: "unknown", cause })
-    : new PublishError.ChannelClosed({ published: "unknown", cause })
-
-/** What only the session can tell to be wrong with a message; the broker would close the channel or the connection. */
-const refusedBy = (session: Session, entry: Entry): PublishErrorReason | undefined => {
-  const { headerBytes, properties: { userId } } = entry.encoded
-  if (userId !== undefined && userId !== session.username) {
-    return new PublishError.InvalidMessage({
-      published: published(entry),
-      field: "userId",
-      detail: `it is "${userId}", and the connection authenticated as "${session.username}": RabbitMQ wants the same`
-    })
-  }
-  if (headerBytes > 0 && headerBytes + maxPropertyBytes > session.driver.frameMax) {
-    return new PublishError.InvalidMessage({
-      published: published(entry),
-      field: "headers",
-      detail: `they need ${headerBytes} bytes, and must fit a frame of ${session.driver.frameMax}; use the body`
-    })
-  }
-  return undefined
-}
-
-const unencodable = (entry: Entry, error: unknown): PublishErrorReason => {
-  const reason = isAmqpError(error) && error.reason._tag === "InvalidMessage" ? error.reason : undefined
-  return new PublishError.InvalidMessage({
-    published: published(entry),
-    field: reason?.field ?? "message",
-    detail: reason?.detail ?? String(error)
-  })
-}

@@ -1,0 +1,67 @@
+/**
+ * Why a message fails, as the reason that its publisher is given. Pure.
+ */
+import type { DriverReturn } from "../../AmqpDriver.ts"
+import type { AmqpError } from "../../AmqpError.ts"
+import { isAmqpError } from "../../AmqpError.ts"
+import type { PublishErrorReason } from "../../PublishError.ts"
+import * as PublishError from "../../PublishError.ts"
+import { maxPropertyBytes } from "../encodeMessage.ts"
+import type { Session } from "../session.ts"
+import type { Entry } from "./entry.ts"
+
+/** Whether the broker may have a message that is not confirmed. */
+export const published = (entry: Entry): PublishError.Published => entry.written > 0 ? "unknown" : "no"
+
+/** The broker returned it. */
+export const unroutable = (entry: Entry, returned: DriverReturn): PublishErrorReason =>
+  new PublishError.Unroutable({
+    published: entry.written > 1 ? "unknown" : "no",
+    exchange: returned.exchange,
+    routingKey: returned.routingKey,
+    replyCode: returned.replyCode,
+    replyText: returned.replyText
+  })
+
+/** Its channel or its connection went. */
+export const lost = (cause: AmqpError): PublishErrorReason =>
+  cause.reason._tag === "ConnectionLost" || cause.reason._tag === "ProtocolFailed" ||
+    cause.reason._tag === "OperationTimeout"
+    ? new PublishError.ConnectionLost({ published: "unknown", cause })
+    : new PublishError.ChannelClosed({ published: "unknown", cause })
+
+/** What only the session can tell to be wrong with a message; the broker would close the channel or the connection. */
+export const refusedBy = (session: Session, entry: Entry): PublishErrorReason | undefined => {
+  const { headerBytes, properties: { userId } } = entry.encoded
+  if (userId !== undefined && userId !== session.username) {
+    return new PublishError.InvalidMessage({
+      published: published(entry),
+      field: "userId",
+      detail: `it is "${userId}", and the connection authenticated as "${session.username}": RabbitMQ wants the same`
+    })
+  }
+  if (headerBytes > 0 && headerBytes + maxPropertyBytes > session.driver.frameMax) {
+    return new PublishError.InvalidMessage({
+      published: published(entry),
+      field: "headers",
+      detail: `they need ${headerBytes} bytes, and must fit a frame of ${session.driver.frameMax}; use the body`
+    })
+  }
+  return undefined
+}
+
+/** The driver cannot write it. */
+export const unencodable = (entry: Entry, error: unknown): PublishErrorReason => {
+  const reason = isAmqpError(error) && error.reason._tag === "InvalidMessage" ? error.reason : undefined
+  return new PublishError.InvalidMessage({
+    published: published(entry),
+    field: reason?.field ?? "message",
+    detail: reason?.detail ?? String(error)
+  })
+}
+
+/** There will be no channel to write it to. */
+export const over = (entry: Entry, cause: AmqpError | "closed"): PublishErrorReason =>
+  cause === "closed" || cause.reason._tag === "ConnectionClosed"
+    ? new PublishError.PublisherClosed({ published: published(entry) })
+    : new PublishError.ReconnectAbandoned({ published: published(entry), cause })
