@@ -22,16 +22,17 @@ import * as SubscriptionRef from "effect/SubscriptionRef"
 import type { DriverTls } from "./AmqpDriver.ts"
 import { AmqpError, ConnectionLost } from "./AmqpError.ts"
 import { CurrentDriver } from "./CurrentDriver.ts"
+import { bound, invalid } from "./internal/checkOptions.ts"
+import type { Endpoint, EndpointInput } from "./internal/connection/endpoints.ts"
+import * as Endpoints from "./internal/connection/endpoints.ts"
+import type { Session } from "./internal/connection/session.ts"
 import type { Closed, ConsumerHealth, Failed, Health, Role, State } from "./internal/connection/state.ts"
-import type { Endpoint, EndpointInput } from "./internal/endpoints.ts"
-import * as Endpoints from "./internal/endpoints.ts"
-import { bound, invalid } from "./internal/options.ts"
-import type { Session } from "./internal/session.ts"
-import type { Registration, Setup, Supervisor } from "./internal/supervisor.ts"
-import * as SupervisorModule from "./internal/supervisor.ts"
+import type { Registration, Setup, Supervisor } from "./internal/connection/supervisor.ts"
+import * as SupervisorModule from "./internal/connection/supervisor.ts"
 
 const TypeId = "~effect-amqp/AmqpConnection"
 
+export type { EndpointInput } from "./internal/connection/endpoints.ts"
 export type {
   Attached,
   Blocked,
@@ -47,7 +48,6 @@ export type {
   Role,
   State
 } from "./internal/connection/state.ts"
-export type { EndpointInput } from "./internal/endpoints.ts"
 
 /** A connection that recovers by itself. */
 export interface AmqpConnection {

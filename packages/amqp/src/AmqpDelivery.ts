@@ -6,8 +6,8 @@ import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import type { DriverDelivery, WireProperties } from "./AmqpDriver.ts"
 import type { Headers } from "./AmqpMessage.ts"
-import * as Attempts from "./internal/attempts.ts"
-import type { DeliveryChannel } from "./internal/deliveryChannel.ts"
+import type { DeliveryChannel } from "./internal/delivery/acknowledgements.ts"
+import * as Attempts from "./internal/delivery/retryHeaders.ts"
 
 /** The body of a delivery is not what was expected of it. */
 export class DecodeError extends Data.TaggedError("DecodeError")<{

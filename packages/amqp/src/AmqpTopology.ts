@@ -17,9 +17,9 @@ import type { Arguments } from "./AmqpDriver.ts"
 import { noChannelEvents } from "./AmqpDriver.ts"
 import { AmqpError, InvalidConfiguration } from "./AmqpError.ts"
 import { allOrNothing } from "./internal/allOrNothing.ts"
-import { checkName, durationMillis, Refused, tableSize } from "./internal/encodeMessage.ts"
-import { nameOn } from "./internal/queueName.ts"
-import type { Session } from "./internal/session.ts"
+import { nameOn } from "./internal/connection/queueName.ts"
+import type { Session } from "./internal/connection/session.ts"
+import { checkName, durationMillis, Refused, tableSize } from "./internal/wire/encodeMessage.ts"
 
 /** An exchange as it is to be declared. */
 export interface Exchange {

@@ -26,9 +26,9 @@ import type {
 } from "./AmqpDriver.ts"
 import * as AmqpError from "./AmqpError.ts"
 import type { Headers, HeaderValue } from "./AmqpMessage.ts"
-import { channelError, closeReason, connectReason, invalidReason } from "./internal/amqplibErrors.ts"
-import type { HandshakeWatch } from "./internal/handshakeWatch.ts"
-import { watch } from "./internal/handshakeWatch.ts"
+import { channelError, closeReason, connectReason, invalidReason } from "./internal/amqplib/errors.ts"
+import type { HandshakeWatch } from "./internal/amqplib/handshakeWatch.ts"
+import { watch } from "./internal/amqplib/handshakeWatch.ts"
 
 /** What we use of amqplib's `Connection`, which it does not describe in its types. */
 interface AmqplibConnection {

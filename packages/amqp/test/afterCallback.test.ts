@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Scheduler } from "effect"
-import * as AfterCallback from "../src/internal/afterCallback.ts"
+import * as AfterCallback from "../src/internal/wakeLater.ts"
 import * as Virtual from "./support/Virtual.ts"
 
 describe("those who are woken after a callback", () => {

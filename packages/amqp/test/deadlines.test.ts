@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Clock, Effect } from "effect"
 import { TestClock } from "effect/testing"
-import { Deadlines } from "../src/internal/deadlines.ts"
+import { Deadlines } from "../src/internal/publisher/deadlines.ts"
 import * as Virtual from "./support/Virtual.ts"
 
 describe("the deadlines of messages", () => {

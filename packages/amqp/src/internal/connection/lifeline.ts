@@ -9,7 +9,7 @@ import * as Queue from "effect/Queue"
 import * as Stream from "effect/Stream"
 import type { DriverConnectionEvents } from "../../AmqpDriver.ts"
 import type { AmqpError } from "../../AmqpError.ts"
-import type { AfterCallback } from "../afterCallback.ts"
+import type { AfterCallback } from "../wakeLater.ts"
 
 /** The text of a resource alarm that began, or nothing for its end. */
 type Alarm = string | undefined

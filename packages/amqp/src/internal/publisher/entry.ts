@@ -4,7 +4,7 @@
 import type { DriverReturn } from "../../AmqpDriver.ts"
 import type { Message } from "../../AmqpMessage.ts"
 import type { PublishErrorReason } from "../../PublishError.ts"
-import type { Encoded } from "../encodeMessage.ts"
+import type { Encoded } from "../wire/encodeMessage.ts"
 
 /** How a message ended: confirmed, or the reason why not. */
 export type Outcome = PublishErrorReason | undefined

@@ -6,8 +6,8 @@ import type { AmqpError } from "../../AmqpError.ts"
 import { isAmqpError } from "../../AmqpError.ts"
 import type { PublishErrorReason } from "../../PublishError.ts"
 import * as PublishError from "../../PublishError.ts"
-import { maxPropertyBytes } from "../encodeMessage.ts"
-import type { Session } from "../session.ts"
+import type { Session } from "../connection/session.ts"
+import { maxPropertyBytes } from "../wire/encodeMessage.ts"
 import type { Entry } from "./entry.ts"
 
 /** Whether the broker may have a message that is not confirmed. */

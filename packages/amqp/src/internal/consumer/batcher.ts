@@ -2,7 +2,7 @@
  * Gathers deliveries into batches: a batch is full at its size, or when its window is over, counted from its first.
  */
 import type { NonEmptyReadonlyArray } from "effect/Array"
-import type { Delivery } from "../AmqpDelivery.ts"
+import type { Delivery } from "../../AmqpDelivery.ts"
 
 /** Deliveries of one channel, in their order. */
 export type Batch = NonEmptyReadonlyArray<Delivery>

@@ -10,8 +10,8 @@ import * as Cause from "effect/Cause"
 import type * as Clock from "effect/Clock"
 import type * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
-import type { AfterCallback } from "./afterCallback.ts"
-import * as Elapsed from "./elapsed.ts"
+import * as Elapsed from "../monotonic.ts"
+import type { AfterCallback } from "../wakeLater.ts"
 
 /** How work ends; `delayed` means that each message was settled by itself, when its copy was where it waits. */
 export type Settlement = "ack" | "delayed" | "deadLetter" | "requeue"

@@ -5,11 +5,11 @@ import * as Cause from "effect/Cause"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Schedule from "effect/Schedule"
-import type { Delivery } from "../AmqpDelivery.ts"
-import type { PublishErrorReason } from "../PublishError.ts"
-import type { Failed } from "./consumerMetrics.ts"
+import type { Delivery } from "../../AmqpDelivery.ts"
+import type { PublishErrorReason } from "../../PublishError.ts"
 import type { Delays } from "./delayedRetry.ts"
 import type { Settlement } from "./dispatcher.ts"
+import type { Failed } from "./metrics.ts"
 
 /** What a policy may say of a message whose handler failed with a typed error. */
 export type Outcome =

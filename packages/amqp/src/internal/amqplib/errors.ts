@@ -1,8 +1,8 @@
 /**
  * amqplib's errors, which differ in names, codes and texts, as reasons. Pure, so that the whole table can be tested.
  */
-import type { Address, AmqpErrorReason, TlsProblem } from "../AmqpError.ts"
-import * as AmqpError from "../AmqpError.ts"
+import type { Address, AmqpErrorReason, TlsProblem } from "../../AmqpError.ts"
+import * as AmqpError from "../../AmqpError.ts"
 import type { HandshakeSeen } from "./handshakeWatch.ts"
 
 const codeOf = (error: unknown): string | number | undefined => {

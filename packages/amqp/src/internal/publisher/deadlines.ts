@@ -7,7 +7,7 @@
  */
 import * as Effect from "effect/Effect"
 import * as Latch from "effect/Latch"
-import type { Entry } from "./publisher/entry.ts"
+import type { Entry } from "./entry.ts"
 
 /** What has a deadline, and the time by the clock that stamped it. */
 export interface DeadlinesOptions {

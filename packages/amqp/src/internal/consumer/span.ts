@@ -4,8 +4,8 @@
  * @see https://opentelemetry.io/docs/specs/semconv/messaging/rabbitmq/
  */
 import * as Effect from "effect/Effect"
-import type { Delivery } from "../AmqpDelivery.ts"
-import * as Traceparent from "./traceparent.ts"
+import type { Delivery } from "../../AmqpDelivery.ts"
+import * as Traceparent from "../wire/traceparent.ts"
 
 /** Run the handler of some deliveries, the first of which names them, in a span of its own. */
 export const withConsumerSpan = <A, E, R>(

@@ -3,9 +3,9 @@
  * may hold a password.
  */
 import * as Redacted from "effect/Redacted"
-import type { DriverTls } from "../AmqpDriver.ts"
-import type { Address, AmqpError } from "../AmqpError.ts"
-import { invalid } from "./options.ts"
+import type { DriverTls } from "../../AmqpDriver.ts"
+import type { Address, AmqpError } from "../../AmqpError.ts"
+import { invalid } from "../checkOptions.ts"
 
 /** A broker: a URL, which may hold credentials and so may be `Redacted`, or a host with a port. */
 export type EndpointInput =

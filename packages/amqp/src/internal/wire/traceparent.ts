@@ -4,7 +4,7 @@
  * @see https://www.w3.org/TR/trace-context/#traceparent-header
  */
 import * as Tracer from "effect/Tracer"
-import type { Headers } from "../AmqpMessage.ts"
+import type { Headers } from "../../AmqpMessage.ts"
 
 const traceparent = /^[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})/
 const noTrace = /^0+$/

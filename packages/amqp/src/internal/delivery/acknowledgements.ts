@@ -2,7 +2,7 @@
  * The acknowledgements of one opened channel. A delivery keeps the channel that handed it out, so that no tag can ever
  * be written on another one: after the channel is gone its acknowledgements are counted and dropped.
  */
-import type { DriverChannel } from "../AmqpDriver.ts"
+import type { DriverChannel } from "../../AmqpDriver.ts"
 
 /** Acknowledges deliveries of one channel, each at most once. */
 export class DeliveryChannel {

@@ -8,8 +8,8 @@ import * as Clock from "effect/Clock"
 import type * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Elapsed from "../monotonic.ts"
 import type { Dispatcher, Work } from "./dispatcher.ts"
-import * as Elapsed from "./elapsed.ts"
 
 /** What to guard, and how. */
 export interface GuardOptions<T> {

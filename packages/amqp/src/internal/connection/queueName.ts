@@ -2,8 +2,8 @@
  * What a queue is called: by its user always the same, by the broker on a session.
  */
 import * as Effect from "effect/Effect"
-import type { Arguments } from "../AmqpDriver.ts"
-import { AmqpError, NotFound } from "../AmqpError.ts"
+import type { Arguments } from "../../AmqpDriver.ts"
+import { AmqpError, NotFound } from "../../AmqpError.ts"
 import type { Session } from "./session.ts"
 
 /** A queue by its name, as a value of `AmqpTopology.queue`, or one that the broker names. */

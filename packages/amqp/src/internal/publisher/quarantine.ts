@@ -1,10 +1,10 @@
 /**
  * Whose fault it is that the broker closed a channel, and which messages would have the next one closed too.
  */
-import type { AmqpError } from "../AmqpError.ts"
-import type { Published, PublishErrorReason } from "../PublishError.ts"
-import * as PublishError from "../PublishError.ts"
-import type { Encoded } from "./encodeMessage.ts"
+import type { AmqpError } from "../../AmqpError.ts"
+import type { Published, PublishErrorReason } from "../../PublishError.ts"
+import * as PublishError from "../../PublishError.ts"
+import type { Encoded } from "../wire/encodeMessage.ts"
 
 /** What a broker closed a channel for. */
 export interface Blame {

@@ -1,7 +1,7 @@
 /**
  * How often a message was tried, and where it came from before it was delayed: headers of ours, and of RabbitMQ.
  */
-import type { Headers, HeaderValue } from "../AmqpMessage.ts"
+import type { Headers, HeaderValue } from "../../AmqpMessage.ts"
 
 /** Which attempt a delayed message is; written by whoever delays it. */
 export const attemptHeader = "x-retry-attempt"

@@ -5,8 +5,8 @@
  */
 import * as Duration from "effect/Duration"
 import * as Option from "effect/Option"
-import type { WireMessage, WireProperties } from "../AmqpDriver.ts"
-import type { Headers, HeaderValue, Message } from "../AmqpMessage.ts"
+import type { WireMessage, WireProperties } from "../../AmqpDriver.ts"
+import type { Headers, HeaderValue, Message } from "../../AmqpMessage.ts"
 
 /** A field that cannot be sent, and why. */
 export class Refused {

@@ -8,8 +8,8 @@ import * as Effect from "effect/Effect"
 import type * as Exit from "effect/Exit"
 import * as Predicate from "effect/Predicate"
 import type * as Tracer from "effect/Tracer"
-import type { Headers, Message } from "../AmqpMessage.ts"
-import type { PublishError } from "../PublishError.ts"
+import type { Headers, Message } from "../../AmqpMessage.ts"
+import type { PublishError } from "../../PublishError.ts"
 
 /** Begin the span of a message, as a child of the present one. */
 export const begin = (message: Message): Effect.Effect<Tracer.Span> => {

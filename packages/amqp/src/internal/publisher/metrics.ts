@@ -4,7 +4,7 @@
  */
 import type * as Context from "effect/Context"
 import * as Metric from "effect/Metric"
-import type { QueueCounts } from "./publisher/queue.ts"
+import type { QueueCounts } from "./queue.ts"
 
 const confirmed = Metric.counter("amqp_publisher_confirmed", {
   description: "Messages that the broker confirmed and did not return",

@@ -4,13 +4,13 @@
  */
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import type { Message } from "../AmqpMessage.ts"
-import type { BatchFailure } from "../PublishError.ts"
-import { PublishError } from "../PublishError.ts"
-import type { AfterCallback } from "./afterCallback.ts"
-import type { Encoded } from "./encodeMessage.ts"
-import type { Entry, Outcome } from "./publisher/entry.ts"
-import type { PublishQueue } from "./publisher/queue.ts"
+import type { Message } from "../../AmqpMessage.ts"
+import type { BatchFailure } from "../../PublishError.ts"
+import { PublishError } from "../../PublishError.ts"
+import type { AfterCallback } from "../wakeLater.ts"
+import type { Encoded } from "../wire/encodeMessage.ts"
+import type { Entry, Outcome } from "./entry.ts"
+import type { PublishQueue } from "./queue.ts"
 
 /** How a message ended, for whoever wants to hear of it by itself; interrupted if nobody waits any more. */
 export type OnOutcome = (exit: Exit.Exit<void, PublishError>) => void

@@ -5,11 +5,11 @@
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
-import type { DriverChannel, DriverChannelEvents, DriverConnection } from "../AmqpDriver.ts"
-import { noChannelEvents } from "../AmqpDriver.ts"
-import type { Address } from "../AmqpError.ts"
-import { AmqpError, OperationTimeout } from "../AmqpError.ts"
-import type { Lifeline } from "./connection/lifeline.ts"
+import type { DriverChannel, DriverChannelEvents, DriverConnection } from "../../AmqpDriver.ts"
+import { noChannelEvents } from "../../AmqpDriver.ts"
+import type { Address } from "../../AmqpError.ts"
+import { AmqpError, OperationTimeout } from "../../AmqpError.ts"
+import type { Lifeline } from "./lifeline.ts"
 
 /** The deadlines of a session's operations. */
 export interface SessionDeadlines {
