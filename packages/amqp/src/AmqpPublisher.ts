@@ -29,7 +29,7 @@ import type { AmqpError } from "./AmqpError.ts"
 import type { Headers, Message } from "./AmqpMessage.ts"
 import { allOrNothing } from "./internal/allOrNothing.ts"
 import { bound, count } from "./internal/checkOptions.ts"
-import * as Elapsed from "./internal/monotonic.ts"
+import * as Monotonic from "./internal/monotonic.ts"
 import type { PipelineQueue } from "./internal/publisher/batch.ts"
 import { Pipeline } from "./internal/publisher/batch.ts"
 import * as PublishLane from "./internal/publisher/channel.ts"
@@ -37,7 +37,7 @@ import { PublisherMetrics } from "./internal/publisher/metrics.ts"
 import { Suspects } from "./internal/publisher/quarantine.ts"
 import type { PublishQueue } from "./internal/publisher/queue.ts"
 import * as ProducerSpan from "./internal/publisher/span.ts"
-import * as AfterCallback from "./internal/wakeLater.ts"
+import * as WakeLater from "./internal/wakeLater.ts"
 import type { Encoded } from "./internal/wire/encodeMessage.ts"
 import { encode, Refused } from "./internal/wire/encodeMessage.ts"
 import type { BatchError, BatchFailure } from "./PublishError.ts"
@@ -171,8 +171,8 @@ const open = Effect.fnUntraced(function*(
 
   const clock = yield* Clock.Clock
   // From 0 on, because a small number in each message needs no memory of its own.
-  const epoch = Elapsed.millis(clock)
-  const afterCallback = yield* AfterCallback.make
+  const epoch = Monotonic.millis(clock)
+  const wakeLater = yield* WakeLater.make
   const runFork = yield* FiberSet.makeRuntime<never>()
   const idle = Latch.makeUnsafe(true)
   const metrics = new PublisherMetrics(yield* Effect.context<never>())
@@ -180,7 +180,7 @@ const open = Effect.fnUntraced(function*(
   const report = () => {
     if (reporting) return
     reporting = true
-    afterCallback(() => {
+    wakeLater(() => {
       reporting = false
       metrics.flush(counts())
     })
@@ -197,8 +197,8 @@ const open = Effect.fnUntraced(function*(
     retryNacked: options.retryNacked ?? Schedule.upTo(Schedule.exponential("100 millis"), { times: 3 }),
     suspects,
     metrics,
-    now: () => Elapsed.millis(clock) - epoch,
-    afterCallback,
+    now: () => Monotonic.millis(clock) - epoch,
+    wakeLater,
     onChanged: report,
     onIdle() {
       if (isIdle()) idle.openUnsafe()
@@ -311,7 +311,7 @@ const open = Effect.fnUntraced(function*(
         const entry = queue.submit(
           encoded,
           (_, outcome) =>
-            afterCallback(() =>
+            wakeLater(() =>
               resume(
                 outcome === undefined ? Effect.void : Effect.fail(new PublishError({ messageId, reason: outcome }))
               )
@@ -340,7 +340,7 @@ const open = Effect.fnUntraced(function*(
   ): Effect.Effect<A, E, R> =>
     Effect.acquireUseRelease(
       Effect.map(Effect.orDie(count("inFlight", inFlight ?? limits.maxInFlight)), (window) => {
-        const pipeline = new Pipeline(pipelineQueue, window, afterCallback)
+        const pipeline = new Pipeline(pipelineQueue, window, wakeLater)
         return { pipeline, end: pipeline.begin() }
       }),
       ({ pipeline }) => use(pipeline),

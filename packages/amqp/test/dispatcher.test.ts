@@ -18,7 +18,7 @@ describe("the dispatcher of a consumer", () => {
         concurrency: 1,
         keyOf: undefined,
         clock: yield* Clock.Clock,
-        afterCallback: (wake) => wake(),
+        wakeLater: (wake) => wake(),
         handle: () =>
           Effect.runFork(Effect.callback<void>((resume) => {
             finish = () => resume(Effect.void)

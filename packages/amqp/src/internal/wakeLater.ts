@@ -8,10 +8,10 @@ import * as Effect from "effect/Effect"
 import { Scheduler } from "effect/Scheduler"
 
 /** Wakes somebody when the driver's callback, and the batch of frames that it belongs to, is over. */
-export type AfterCallback = (wake: () => void) => void
+export type WakeLater = (wake: () => void) => void
 
 /** Make a queue of those to be woken, on the scheduler of the present fiber. */
-export const make: Effect.Effect<AfterCallback> = Effect.map(Scheduler, (scheduler) => {
+export const make: Effect.Effect<WakeLater> = Effect.map(Scheduler, (scheduler) => {
   const dispatcher = scheduler.makeDispatcher()
   let pending: Array<() => void> = []
   const flush = (): void => {

@@ -10,8 +10,8 @@ import type * as Scope from "effect/Scope"
 import type { AmqpConnection, Role } from "../../AmqpConnection.ts"
 import type { DriverChannel, DriverChannelEvents } from "../../AmqpDriver.ts"
 import type { AmqpError } from "../../AmqpError.ts"
-import * as Elapsed from "../monotonic.ts"
-import * as AfterCallback from "../wakeLater.ts"
+import * as Monotonic from "../monotonic.ts"
+import * as WakeLater from "../wakeLater.ts"
 import type { Session } from "./session.ts"
 
 /** Who uses the channel. */
@@ -53,7 +53,7 @@ export const keep = (
   const runOn = Effect.fnUntraced(function*(session: Session): Effect.fn.Return<void, AmqpError, Scope.Scope> {
     if (isOver) return
     const clock = yield* Clock.Clock
-    const afterCallback = yield* AfterCallback.make
+    const wakeLater = yield* WakeLater.make
     const first = Deferred.makeUnsafe<void, AmqpError>()
 
     const once = Effect.gen(function*() {
@@ -63,7 +63,7 @@ export const keep = (
         ...events,
         onClose(error) {
           events.onClose(error)
-          afterCallback(() => Deferred.doneUnsafe(closed, Effect.void))
+          wakeLater(() => Deferred.doneUnsafe(closed, Effect.void))
         }
       })
       yield* owner.onOpen(channel, session)
@@ -74,9 +74,9 @@ export const keep = (
 
     const again = Effect.gen(function*() {
       let pause = firstPauseMillis
-      let lostAt = Elapsed.millis(clock)
+      let lostAt = Monotonic.millis(clock)
       for (;;) {
-        const opened = Elapsed.millis(clock)
+        const opened = Monotonic.millis(clock)
         const exit = yield* Effect.exit(once)
         if (!session.isAlive) {
           Deferred.doneUnsafe(first, Effect.fail(session.ended!))
@@ -84,7 +84,7 @@ export const keep = (
         }
         if (Exit.isFailure(exit)) {
           const error = Exit.findErrorOption(exit)
-          const waited = Elapsed.millis(clock) - lostAt
+          const waited = Monotonic.millis(clock) - lostAt
           if (wasReady && error._tag === "Some" && owner.mayHeal?.(error.value, waited, session) === true) {
             // Nobody else waits for this channel: its owner says that it is not there yet.
             Deferred.doneUnsafe(first, Effect.void)
@@ -95,8 +95,8 @@ export const keep = (
               return fail(error.value)
             }
           }
-        } else lostAt = Elapsed.millis(clock)
-        const wasSteady = Elapsed.millis(clock) - opened >= steadyMillis
+        } else lostAt = Monotonic.millis(clock)
+        const wasSteady = Monotonic.millis(clock) - opened >= steadyMillis
         if (wasSteady || (Exit.isSuccess(exit) && owner.wasReplaced?.() === true)) pause = firstPauseMillis
         if (wasSteady) continue
         yield* Effect.sleep(pause)

@@ -9,14 +9,14 @@ import * as Queue from "effect/Queue"
 import * as Stream from "effect/Stream"
 import type { DriverConnectionEvents } from "../../AmqpDriver.ts"
 import type { AmqpError } from "../../AmqpError.ts"
-import type { AfterCallback } from "../wakeLater.ts"
+import type { WakeLater } from "../wakeLater.ts"
 
 /** The text of a resource alarm that began, or nothing for its end. */
 type Alarm = string | undefined
 
 /** The events of one connection. */
 export class Lifeline implements DriverConnectionEvents {
-  readonly #afterCallback: AfterCallback
+  readonly #wakeLater: WakeLater
   readonly #over = Deferred.makeUnsafe<void>()
   readonly #alarms: Queue.Queue<Alarm, Cause.Done>
   readonly #unblocked = new Set<() => void>()
@@ -26,26 +26,26 @@ export class Lifeline implements DriverConnectionEvents {
   /** Why the connection ended, once it has. */
   ended: AmqpError | undefined
 
-  constructor(afterCallback: AfterCallback, alarms: Queue.Queue<Alarm, Cause.Done>) {
-    this.#afterCallback = afterCallback
+  constructor(wakeLater: WakeLater, alarms: Queue.Queue<Alarm, Cause.Done>) {
+    this.#wakeLater = wakeLater
     this.#alarms = alarms
   }
 
   readonly onBlocked = (reason: string): void => {
     this.blocked = reason
-    this.#afterCallback(() => Queue.offerUnsafe(this.#alarms, reason))
+    this.#wakeLater(() => Queue.offerUnsafe(this.#alarms, reason))
   }
 
   readonly onUnblocked = (): void => {
     this.blocked = undefined
     for (const listener of this.#unblocked) listener()
-    this.#afterCallback(() => Queue.offerUnsafe(this.#alarms, undefined))
+    this.#wakeLater(() => Queue.offerUnsafe(this.#alarms, undefined))
   }
 
   readonly onClose = (error: AmqpError): void => {
     this.ended = error
     this.#onEnded?.()
-    this.#afterCallback(() => {
+    this.#wakeLater(() => {
       Deferred.doneUnsafe(this.#over, Effect.void)
       Queue.endUnsafe(this.#alarms)
     })
@@ -72,5 +72,5 @@ export class Lifeline implements DriverConnectionEvents {
 }
 
 /** Make the events of a connection that is to be dialled. */
-export const make = (afterCallback: AfterCallback): Effect.Effect<Lifeline> =>
-  Effect.map(Queue.unbounded<Alarm, Cause.Done>(), (alarms) => new Lifeline(afterCallback, alarms))
+export const make = (wakeLater: WakeLater): Effect.Effect<Lifeline> =>
+  Effect.map(Queue.unbounded<Alarm, Cause.Done>(), (alarms) => new Lifeline(wakeLater, alarms))

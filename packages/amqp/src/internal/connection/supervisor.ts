@@ -19,9 +19,9 @@ import * as SubscriptionRef from "effect/SubscriptionRef"
 import type { AmqpDriver, DriverConnection } from "../../AmqpDriver.ts"
 import { AmqpError, ConnectionClosed, ConnectTimeout, ReconnectAbandoned } from "../../AmqpError.ts"
 import { invalid } from "../checkOptions.ts"
-import * as Elapsed from "../monotonic.ts"
+import * as Monotonic from "../monotonic.ts"
 import * as ScheduleDelays from "../scheduleDelays.ts"
-import * as AfterCallback from "../wakeLater.ts"
+import * as WakeLater from "../wakeLater.ts"
 import type { Endpoint } from "./endpoints.ts"
 import * as Lifeline from "./lifeline.ts"
 import type { SessionDeadlines } from "./session.ts"
@@ -108,7 +108,7 @@ export const make = Effect.fnUntraced(function*(
 ): Effect.fn.Return<Supervisor, never, Scope.Scope> {
   const scope = yield* Effect.scope
   const clock = yield* Clock.Clock
-  const afterCallback = yield* AfterCallback.make
+  const wakeLater = yield* WakeLater.make
   const state = yield* SubscriptionRef.make<State>({ _tag: "Idle", role: undefined })
   const registrations: Array<Registration> = []
   const placed = new Map<Registration, Scope.Closeable>()
@@ -163,7 +163,7 @@ export const make = Effect.fnUntraced(function*(
       if (!session.isAlive || !registrations.includes(registration)) return
       const error = Exit.findErrorOption(exit)
       const healing = Duration.toMillis(session.heartbeat) * healingHeartbeats
-      const waited = Elapsed.millis(clock) - since
+      const waited = Monotonic.millis(clock) - since
       // Only a maker that still waits may be told of what will pass: a component at work has no way back.
       const isAtWork = Deferred.isDoneUnsafe(registration.outcome)
       if (error._tag === "Some" && error.value.isRetryable && (isAtWork || waited < healing)) {
@@ -185,7 +185,7 @@ export const make = Effect.fnUntraced(function*(
 
   const dialOne = (endpoint: Endpoint): Effect.Effect<Dialled, AmqpError, Scope.Scope> =>
     Effect.gen(function*() {
-      const lifeline = yield* Lifeline.make(afterCallback)
+      const lifeline = yield* Lifeline.make(wakeLater)
       const connection = yield* Effect.acquireRelease(
         Effect.timeoutOrElse(
           options.driver.connect({
@@ -255,7 +255,7 @@ export const make = Effect.fnUntraced(function*(
       }
     })
 
-    const begun = Elapsed.millis(clock)
+    const begun = Monotonic.millis(clock)
     // Components come and go while setups run, so the list is asked again each time.
     const done = new Set<Registration>()
     for (;;) {
@@ -274,7 +274,7 @@ export const make = Effect.fnUntraced(function*(
     }
     if (!session.isAlive) return { cause: session.ended!, uptime: undefined }
 
-    const announcedAt = Elapsed.millis(clock)
+    const announcedAt = Monotonic.millis(clock)
     const connected: State = {
       _tag: "Connected",
       role,
@@ -302,7 +302,7 @@ export const make = Effect.fnUntraced(function*(
           setState({ _tag: "Blocked", role, epoch: session.epoch, address: session.address, reason: alarm }),
           Effect.logWarning("AMQP connection blocked by the broker", { reason: alarm })
         ))
-    return { cause: session.ended!, uptime: Elapsed.millis(clock) - announcedAt }
+    return { cause: session.ended!, uptime: Monotonic.millis(clock) - announcedAt }
   })
 
   /** Attempts under one budget until one succeeds. */
@@ -443,7 +443,7 @@ export const make = Effect.fnUntraced(function*(
         if (phase._tag !== "Live") return Effect.void
         const session = phase.session
         return Effect.asVoid(
-          Effect.forkIn(runSetup(registration, session, Elapsed.millis(clock)), session.scope, {
+          Effect.forkIn(runSetup(registration, session, Monotonic.millis(clock)), session.scope, {
             startImmediately: true
           })
         )

@@ -8,7 +8,7 @@ import * as Clock from "effect/Clock"
 import type * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Elapsed from "../monotonic.ts"
+import * as Monotonic from "../monotonic.ts"
 import type { Dispatcher, Work } from "./dispatcher.ts"
 
 /** What to guard, and how. */
@@ -32,7 +32,7 @@ export const guard = Effect.fnUntraced(function*<T>(options: GuardOptions<T>): E
   const seen = new WeakSet<Work<T>>()
   /** Look once; returns for how many milliseconds there is nothing more to see. By itself, to keep no message meanwhile. */
   const look = Effect.fnUntraced(function*(): Effect.fn.Return<number> {
-    const now = Elapsed.millis(clock)
+    const now = Monotonic.millis(clock)
     let next = now + limit
     let waiting = 0
     // What has not begun first, because an interrupted handler makes room for it.

@@ -10,8 +10,8 @@ import * as Cause from "effect/Cause"
 import type * as Clock from "effect/Clock"
 import type * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
-import * as Elapsed from "../monotonic.ts"
-import type { AfterCallback } from "../wakeLater.ts"
+import * as Monotonic from "../monotonic.ts"
+import type { WakeLater } from "../wakeLater.ts"
 
 /** How work ends; `delayed` means that each message was settled by itself, when its copy was where it waits. */
 export type Settlement = "ack" | "delayed" | "deadLetter" | "requeue"
@@ -41,7 +41,7 @@ export interface DispatcherOptions<T> {
   /** Work of one key is handled one by one, in the order of its arrival. User code: it may throw. */
   readonly keyOf: ((portion: T) => string) | undefined
   readonly clock: Clock.Clock
-  readonly afterCallback: AfterCallback
+  readonly wakeLater: WakeLater
   /** Begin to handle. User code: it may throw. */
   readonly handle: (work: Work<T>) => Fiber.Fiber<unknown, unknown>
   /** A handler did not succeed: find out what that means for its message. */
@@ -98,7 +98,7 @@ export class Dispatcher<T> {
     this.#buffer.push(new Work(portion, arrivedAt))
     if (this.#isPumpDue) return
     this.#isPumpDue = true
-    this.#options.afterCallback(() => {
+    this.#options.wakeLater(() => {
       this.#isPumpDue = false
       this.#pump()
       this.#options.flush()
@@ -188,7 +188,7 @@ export class Dispatcher<T> {
 
   #begin(work: Work<T>): void {
     work.state = "Handling"
-    work.startedAt = Elapsed.millis(this.#options.clock)
+    work.startedAt = Monotonic.millis(this.#options.clock)
     this.#busy.add(work)
     let fiber: Fiber.Fiber<unknown, unknown>
     try {
@@ -242,7 +242,7 @@ export class Dispatcher<T> {
   #flushSoon(): void {
     if (this.#isFlushDue) return
     this.#isFlushDue = true
-    this.#options.afterCallback(() => {
+    this.#options.wakeLater(() => {
       this.#isFlushDue = false
       this.#options.flush()
     })

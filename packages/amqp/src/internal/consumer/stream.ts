@@ -8,7 +8,7 @@ import * as Stream from "effect/Stream"
 import type { AmqpConnection } from "../../AmqpConnection.ts"
 import type { Delivery } from "../../AmqpDelivery.ts"
 import type { AmqpError } from "../../AmqpError.ts"
-import * as AfterCallback from "../wakeLater.ts"
+import * as WakeLater from "../wakeLater.ts"
 import type { SubscriptionOptions } from "./subscription.ts"
 import { subscribe } from "./subscription.ts"
 
@@ -17,7 +17,7 @@ export const make = Effect.fnUntraced(function*(
   connection: AmqpConnection,
   options: SubscriptionOptions
 ): Effect.fn.Return<Stream.Stream<Delivery, AmqpError>, AmqpError, Scope.Scope> {
-  const afterCallback = yield* AfterCallback.make
+  const wakeLater = yield* WakeLater.make
   let buffer: Array<Delivery> = []
   let failure: AmqpError | undefined
   let onChange: (() => void) | undefined
@@ -27,7 +27,7 @@ export const make = Effect.fnUntraced(function*(
     onDelivery(delivery) {
       // The prefetch bounds it.
       buffer.push(delivery)
-      if (buffer.length === 1) afterCallback(() => onChange?.())
+      if (buffer.length === 1) wakeLater(() => onChange?.())
     },
     onDetached() {
       buffer = []

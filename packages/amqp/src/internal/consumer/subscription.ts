@@ -17,7 +17,7 @@ import type { QueueLike } from "../connection/queueName.ts"
 import { labelOf, nameOn } from "../connection/queueName.ts"
 import type { Session } from "../connection/session.ts"
 import { DeliveryChannel } from "../delivery/acknowledgements.ts"
-import * as AfterCallback from "../wakeLater.ts"
+import * as WakeLater from "../wakeLater.ts"
 
 /** What to consume, and how. */
 export interface SubscriptionOptions {
@@ -66,7 +66,7 @@ export const subscribe = Effect.fnUntraced(function*(
   subscriber: Subscriber
 ): Effect.fn.Return<Subscription, AmqpError, Scope.Scope> {
   const clock = yield* Clock.Clock
-  const afterCallback = yield* AfterCallback.make
+  const wakeLater = yield* WakeLater.make
   const queue = labelOf(options.queue)
   const ended = Deferred.makeUnsafe<never, AmqpError>()
   let state: State = { _tag: "Detached", cause: undefined }
@@ -119,7 +119,7 @@ export const subscribe = Effect.fnUntraced(function*(
         onCancel() {
           isCancelledByBroker = true
           detach(new AmqpError({ operation: `consume ${queue}`, reason: new ConsumerCancelled({ queue }) }))
-          afterCallback(() => Deferred.doneUnsafe(cancelled, Effect.void))
+          wakeLater(() => Deferred.doneUnsafe(cancelled, Effect.void))
         }
       })
     )

@@ -14,8 +14,8 @@ import type { AmqpError } from "../../AmqpError.ts"
 import { allOrNothing } from "../allOrNothing.ts"
 import { labelOf } from "../connection/queueName.ts"
 import type { DeliveryChannel } from "../delivery/acknowledgements.ts"
-import * as Elapsed from "../monotonic.ts"
-import * as AfterCallback from "../wakeLater.ts"
+import * as Monotonic from "../monotonic.ts"
+import * as WakeLater from "../wakeLater.ts"
 import { guard } from "./ackTimeout.ts"
 import * as DelayedRetry from "./delayedRetry.ts"
 import type { Settlement, Work } from "./dispatcher.ts"
@@ -112,7 +112,7 @@ const begin = Effect.fnUntraced(function*<T, E, R>(
     concurrency: options.concurrency,
     keyOf: options.orderedBy,
     clock,
-    afterCallback: yield* AfterCallback.make,
+    wakeLater: yield* WakeLater.make,
     handle: (work) => Effect.runForkWith(contextOf(work.portion))(options.handler(work.portion)),
     resolve: (work, cause) =>
       Effect.runForkWith(contextOf(work.portion))(judge({
@@ -128,7 +128,7 @@ const begin = Effect.fnUntraced(function*<T, E, R>(
         if (settlement === "ack") metrics.acked += written
         else metrics.failed[settlement] += written
       }
-      if (work.startedAt !== undefined) metrics.handled(Elapsed.millis(clock) - work.startedAt)
+      if (work.startedAt !== undefined) metrics.handled(Monotonic.millis(clock) - work.startedAt)
     },
     flush
   })
@@ -175,7 +175,7 @@ const begin = Effect.fnUntraced(function*<T, E, R>(
     },
     onDelivery(delivery) {
       metrics.delivered++
-      intake.offer(delivery, Elapsed.millis(clock))
+      intake.offer(delivery, Monotonic.millis(clock))
     },
     onDetached() {
       acknowledgements?.flush()

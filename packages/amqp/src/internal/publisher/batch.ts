@@ -7,7 +7,7 @@ import * as Exit from "effect/Exit"
 import type { Message } from "../../AmqpMessage.ts"
 import type { BatchFailure } from "../../PublishError.ts"
 import { PublishError } from "../../PublishError.ts"
-import type { AfterCallback } from "../wakeLater.ts"
+import type { WakeLater } from "../wakeLater.ts"
 import type { Encoded } from "../wire/encodeMessage.ts"
 import type { Entry, Outcome } from "./entry.ts"
 import type { PublishQueue } from "./queue.ts"
@@ -27,7 +27,7 @@ interface Sleeper {
 export class Pipeline {
   readonly #queue: PipelineQueue
   readonly #window: number
-  readonly #afterCallback: AfterCallback
+  readonly #wakeLater: WakeLater
   /** By position. */
   readonly #onOutcome = new Map<number, OnOutcome>()
   #pushed = 0
@@ -38,10 +38,10 @@ export class Pipeline {
   /** Failures that nobody has taken yet. */
   failures: Array<BatchFailure> = []
 
-  constructor(queue: PipelineQueue, window: number, afterCallback: AfterCallback) {
+  constructor(queue: PipelineQueue, window: number, wakeLater: WakeLater) {
     this.#queue = queue
     this.#window = window
-    this.#afterCallback = afterCallback
+    this.#wakeLater = wakeLater
   }
 
   /**
@@ -79,7 +79,7 @@ export class Pipeline {
     const onOutcome = this.#onOutcome.get(entry.position)
     if (onOutcome !== undefined) {
       this.#onOutcome.delete(entry.position)
-      this.#afterCallback(() => onOutcome(error === undefined ? Exit.void : Exit.fail(error)))
+      this.#wakeLater(() => onOutcome(error === undefined ? Exit.void : Exit.fail(error)))
     }
     this.#wakeIfDue()
   }
@@ -88,7 +88,7 @@ export class Pipeline {
     for (const sleeper of this.#sleepers) {
       if (!sleeper.isOver()) continue
       this.#sleepers.delete(sleeper)
-      this.#afterCallback(sleeper.wake)
+      this.#wakeLater(sleeper.wake)
     }
   }
 

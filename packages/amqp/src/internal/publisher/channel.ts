@@ -12,7 +12,7 @@ import type { AmqpConnection } from "../../AmqpConnection.ts"
 import type { AmqpError } from "../../AmqpError.ts"
 import { keep } from "../connection/keptChannel.ts"
 import * as ScheduleDelays from "../scheduleDelays.ts"
-import type { AfterCallback } from "../wakeLater.ts"
+import type { WakeLater } from "../wakeLater.ts"
 import { Deadlines } from "./deadlines.ts"
 import type { Entry } from "./entry.ts"
 import type { PublisherMetrics } from "./metrics.ts"
@@ -28,7 +28,7 @@ export interface LaneOptions extends QueueOptions {
   readonly suspects: Suspects
   readonly metrics: PublisherMetrics
   readonly now: () => number
-  readonly afterCallback: AfterCallback
+  readonly wakeLater: WakeLater
   /** Counts may have changed. */
   readonly onChanged: () => void
   /** Nobody waits for a message any more; after the driver's callback. */
@@ -51,7 +51,7 @@ const recycleMillis = 1000
 export const make = Effect.fnUntraced(function*(
   options: LaneOptions
 ): Effect.fn.Return<Lane, never, Scope.Scope> {
-  const { afterCallback, confirmMillis, metrics, now } = options
+  const { wakeLater, confirmMillis, metrics, now } = options
   // What would fail with the channel has its own deadline to wait for.
   const recycleWait = options.unconfirmed === "fail" ? confirmMillis : recycleMillis
   const clock = yield* Clock.Clock
@@ -93,15 +93,15 @@ export const make = Effect.fnUntraced(function*(
       metrics.republished++
     },
     onResting(entry) {
-      afterCallback(() => runFork(rest(entry)))
+      wakeLater(() => runFork(rest(entry)))
     },
     onRecycle() {
       const present = recycle
-      afterCallback(() => Deferred.doneUnsafe(present, Effect.void))
+      wakeLater(() => Deferred.doneUnsafe(present, Effect.void))
     },
     onDrained() {
       const present = drained
-      afterCallback(() => Deferred.doneUnsafe(present, Effect.void))
+      wakeLater(() => Deferred.doneUnsafe(present, Effect.void))
     },
     onHeldBack(millis) {
       const due = now() + millis
@@ -114,7 +114,7 @@ export const make = Effect.fnUntraced(function*(
     onChanged: options.onChanged,
     onBusy: () => deadlines.begin(),
     onIdle() {
-      afterCallback(() => {
+      wakeLater(() => {
         // Somebody who was woken before may have submitted a message meanwhile.
         if (!queue.isIdle) return
         deadlines.rest()

@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Scheduler } from "effect"
-import * as AfterCallback from "../src/internal/wakeLater.ts"
+import * as WakeLater from "../src/internal/wakeLater.ts"
 import * as Virtual from "./support/Virtual.ts"
 
 describe("those who are woken after a callback", () => {
@@ -17,14 +17,14 @@ describe("those who are woken after a callback", () => {
         })
         return () => clearImmediate(timer)
       })
-      const afterCallback = yield* Effect.provideService(AfterCallback.make, Scheduler.Scheduler, scheduler)
+      const wakeLater = yield* Effect.provideService(WakeLater.make, Scheduler.Scheduler, scheduler)
       const woken: Array<number> = []
       const broken = new Error("the observer of a fiber is broken")
       for (const number of [1, 2, 3, 4]) {
-        afterCallback(() => {
+        wakeLater(() => {
           if (number === 2) throw broken
           woken.push(number)
-          if (number === 3) afterCallback(() => woken.push(5))
+          if (number === 3) wakeLater(() => woken.push(5))
         })
       }
       yield* Virtual.settle
