@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import type { AmqpError } from "effect-amqp"
-import { channelError, closeReason, connectReason, invalidReason } from "../src/internal/amqplib/errors.ts"
+import { channelError, closeReason, connectReason, invalidReason } from "../../src/internal/amqplib/errors.ts"
 
 const address = { host: "h", port: 5672 }
 const nothingSeen = { firstBytes: undefined, opening: false, close: undefined } as const

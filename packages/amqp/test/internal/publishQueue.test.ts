@@ -1,13 +1,13 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Arbitrary, Effect } from "effect"
-import type { DriverChannel } from "../src/AmqpDriver.ts"
-import { AmqpError, ConnectionLost } from "../src/AmqpError.ts"
-import type { Session } from "../src/internal/connection/session.ts"
-import type { Entry } from "../src/internal/publisher/entry.ts"
-import { Suspects } from "../src/internal/publisher/quarantine.ts"
-import { PublishQueue } from "../src/internal/publisher/queue.ts"
-import type { Encoded } from "../src/internal/wire/encodeMessage.ts"
-import { between } from "./support/Between.ts"
+import type { DriverChannel } from "../../src/AmqpDriver.ts"
+import { AmqpError, ConnectionLost } from "../../src/AmqpError.ts"
+import type { Session } from "../../src/internal/connection/session.ts"
+import type { Entry } from "../../src/internal/publisher/entry.ts"
+import { Suspects } from "../../src/internal/publisher/quarantine.ts"
+import { PublishQueue } from "../../src/internal/publisher/queue.ts"
+import type { Encoded } from "../../src/internal/wire/encodeMessage.ts"
+import { between } from "../support/Between.ts"
 
 const nothing = () => {}
 

@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Scheduler } from "effect"
-import * as WakeLater from "../src/internal/wakeLater.ts"
-import * as Virtual from "./support/Virtual.ts"
+import * as WakeLater from "../../src/internal/wakeLater.ts"
+import * as Virtual from "../support/Virtual.ts"
 
 describe("those who are woken after a callback", () => {
   it.effect("one who throws costs nobody else their turn", () =>

@@ -1,8 +1,8 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Clock, Effect } from "effect"
 import { TestClock } from "effect/testing"
-import { Deadlines } from "../src/internal/publisher/deadlines.ts"
-import * as Virtual from "./support/Virtual.ts"
+import { Deadlines } from "../../src/internal/publisher/deadlines.ts"
+import * as Virtual from "../support/Virtual.ts"
 
 describe("the deadlines of messages", () => {
   it.effect("each message expires at its own deadline, whatever was settled before it", () =>

@@ -12,7 +12,7 @@ import {
 import type { AmqpMessage } from "effect-amqp"
 import { AmqpMemory } from "effect-amqp-memory"
 import { TestClock } from "effect/testing"
-import * as Virtual from "./support/Virtual.ts"
+import * as Virtual from "../support/Virtual.ts"
 
 const reason = <A, R>(effect: Effect.Effect<A, AmqpError.AmqpError, R>) =>
   Effect.map(Effect.flip(effect), (error) => error.reason)

@@ -4,7 +4,7 @@ import type { AmqpDelivery } from "effect-amqp"
 import { AmqpConnection, AmqpConsumer, AmqpPublisher, AmqpTopology } from "effect-amqp"
 import { AmqpMemory, FaultPlan } from "effect-amqp-memory"
 import { TestClock } from "effect/testing"
-import { between } from "./support/Between.ts"
+import { between } from "../support/Between.ts"
 
 const work = AmqpTopology.queue("work")
 

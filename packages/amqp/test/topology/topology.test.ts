@@ -3,7 +3,7 @@ import { Effect, Fiber, Layer } from "effect"
 import { AmqpChannel, AmqpConnection, AmqpPublisher, AmqpTopology } from "effect-amqp"
 import { AmqpMemory } from "effect-amqp-memory"
 import { TestClock } from "effect/testing"
-import * as Virtual from "./support/Virtual.ts"
+import * as Virtual from "../support/Virtual.ts"
 
 const connected = AmqpConnection.layer().pipe(Layer.provideMerge(AmqpMemory.layer))
 const withChannel = AmqpChannel.layer().pipe(Layer.provideMerge(connected))
