@@ -21,7 +21,7 @@ import { allOrNothing } from "./internal/allOrNothing.ts"
 import { keep } from "./internal/connection/keptChannel.ts"
 import type { Session } from "./internal/connection/session.ts"
 import { DeliveryChannel } from "./internal/delivery/acknowledgements.ts"
-import { checkName, Refused, tableSize } from "./internal/wire/encodeMessage.ts"
+import { Refused, shortString, tableSize } from "./internal/wire/limits.ts"
 
 const TypeId = "~effect-amqp/AmqpChannel"
 
@@ -203,7 +203,7 @@ const open = Effect.fnUntraced(function*(
 
   const checked = (names: ReadonlyArray<readonly [string, string]>, table?: Arguments): Refused | undefined => {
     for (const [field, name] of names) {
-      const refused = checkName(field, name)
+      const refused = shortString(field, name)
       if (refused !== undefined) return refused
     }
     const size = table === undefined ? 0 : tableSize(table, "arguments", 0)

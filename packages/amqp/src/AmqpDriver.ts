@@ -14,6 +14,8 @@ import type * as Redacted from "effect/Redacted"
 import type { AmqpError } from "./AmqpError.ts"
 import type { Headers } from "./AmqpMessage.ts"
 
+export { fromReplyCode, type ReplyCode } from "./internal/wire/replyCode.ts"
+
 /** TLS settings of one endpoint; PEM text or bytes, as `node:tls` takes them. */
 export interface DriverTls {
   readonly ca?: string | Uint8Array | ReadonlyArray<string | Uint8Array> | undefined

@@ -19,7 +19,7 @@ import { AmqpError, InvalidConfiguration } from "./AmqpError.ts"
 import { allOrNothing } from "./internal/allOrNothing.ts"
 import { nameOn } from "./internal/connection/queueName.ts"
 import type { Session } from "./internal/connection/session.ts"
-import { checkName, durationMillis, Refused, tableSize } from "./internal/wire/encodeMessage.ts"
+import { durationMillis, Refused, shortString, tableSize } from "./internal/wire/limits.ts"
 
 /** An exchange as it is to be declared. */
 export interface Exchange {
@@ -264,7 +264,7 @@ const checkArguments = (what: string, table: Arguments): string | undefined => {
 }
 
 const checkEntity = (kind: string, entity: Exchange | Queue): string | undefined => {
-  const refused = checkName("name", entity.name)
+  const refused = shortString("name", entity.name)
   if (refused !== undefined) {
     return `${kind} "${String(entity.name).slice(0, 40)}": its name is invalid: ${refused.detail}`
   }
@@ -298,7 +298,7 @@ const check = (topology: Topology): string | undefined => {
     if (binding.destinationType === "serverNamedQueue" && !labels.has(binding.destination)) {
       return `the server-named queue "${binding.destination}" is bound, and is not in it`
     }
-    const refused = checkName("routingKey", binding.routingKey)
+    const refused = shortString("routingKey", binding.routingKey)
     const what = `binding of "${binding.destination}" to "${binding.source}"`
     if (refused !== undefined) return `${what}: its routing key is invalid: ${refused.detail}`
     const problem = checkArguments(what, binding.arguments)

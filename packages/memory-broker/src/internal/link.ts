@@ -9,6 +9,7 @@ import type {
   DriverConsumerEvents,
   DriverDelivery
 } from "effect-amqp/AmqpDriver"
+import { fromReplyCode } from "effect-amqp/AmqpDriver"
 import {
   AmqpError,
   AuthenticationRefused,
@@ -16,7 +17,6 @@ import {
   ConnectionClosed,
   ConnectionLost,
   ConnectionRefused,
-  fromReplyCode,
   VhostRefused
 } from "effect-amqp/AmqpError"
 import type { AmqpErrorReason } from "effect-amqp/AmqpError"

@@ -3,6 +3,7 @@
  */
 import type { Address, AmqpErrorReason, TlsProblem } from "../../AmqpError.ts"
 import * as AmqpError from "../../AmqpError.ts"
+import { fromReplyCode } from "../wire/replyCode.ts"
 import type { HandshakeSeen } from "./handshakeWatch.ts"
 
 const codeOf = (error: unknown): string | number | undefined => {
@@ -104,7 +105,7 @@ export const closeReason = (error: unknown): AmqpErrorReason => {
   const code = codeOf(error)
   const text = textOf(error)
   if (typeof code === "number") {
-    return AmqpError.fromReplyCode({
+    return fromReplyCode({
       operation: "connection",
       scope: "connection",
       replyCode: code,
@@ -129,7 +130,7 @@ export const channelError = (operation: string, error: unknown): AmqpError.AmqpE
   const replyCode = codeOf(error)
   if (typeof replyCode !== "number") return undefined
   const from = error as { readonly classId?: number; readonly methodId?: number }
-  return AmqpError.fromReplyCode({
+  return fromReplyCode({
     operation,
     scope: "channel",
     replyCode,

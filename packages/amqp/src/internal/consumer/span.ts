@@ -5,6 +5,7 @@
  */
 import * as Effect from "effect/Effect"
 import type { Delivery } from "../../AmqpDelivery.ts"
+import { exchangeLabel } from "../wire/exchangeLabel.ts"
 import * as Traceparent from "../wire/traceparent.ts"
 
 /** Run the handler of some deliveries, the first of which names them, in a span of its own. */
@@ -25,7 +26,7 @@ export const withConsumerSpan = <A, E, R>(
       "messaging.system": "rabbitmq",
       "messaging.operation.name": "process",
       "messaging.operation.type": "process",
-      "messaging.destination.name": first.exchange === "" ? "amq.default" : first.exchange,
+      "messaging.destination.name": exchangeLabel(first.exchange),
       "messaging.destination.subscription.name": first.queue,
       ...(deliveries.length === 1 ? ofMessage(first) : { "messaging.batch.message_count": deliveries.length })
     },

@@ -7,7 +7,7 @@ import { isAmqpError } from "../../AmqpError.ts"
 import type { PublishErrorReason } from "../../PublishError.ts"
 import * as PublishError from "../../PublishError.ts"
 import type { Session } from "../connection/session.ts"
-import { maxPropertyBytes } from "../wire/encodeMessage.ts"
+import { maxPropertyBytes } from "../wire/limits.ts"
 import type { Entry } from "./entry.ts"
 
 /** Whether the broker may have a message that is not confirmed. */

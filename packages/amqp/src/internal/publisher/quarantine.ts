@@ -5,6 +5,7 @@ import type { AmqpError } from "../../AmqpError.ts"
 import type { Published, PublishErrorReason } from "../../PublishError.ts"
 import * as PublishError from "../../PublishError.ts"
 import type { Encoded } from "../wire/encodeMessage.ts"
+import { exchangeLabel } from "../wire/exchangeLabel.ts"
 
 /** What a broker closed a channel for. */
 export interface Blame {
@@ -22,13 +23,10 @@ const sizeInText = /message size (\d+) .*?max(?:imum)? size (\d+)/s
 
 const topicKey = (exchange: string, routingKey: string): string => `${exchange}\0${routingKey}`
 
-/** What RabbitMQ calls an exchange where it speaks of permissions. */
-const nameOf = (exchange: string): string => exchange === "" ? "amq.default" : exchange
-
 /** What can be wrong with a message in the eyes of the broker. */
 const keysOf = ({ exchange, routingKey }: Encoded): readonly [string, string] => [
-  nameOf(exchange),
-  topicKey(nameOf(exchange), routingKey)
+  exchangeLabel(exchange),
+  topicKey(exchangeLabel(exchange), routingKey)
 ]
 
 /** Read a channel's end; nothing if no message was to blame. */
@@ -45,7 +43,8 @@ export const blameOf = ({ reason }: AmqpError): Blame | undefined => {
     if (refused === undefined) return undefined
     const topic = topicInText.exec(reason.replyText)?.[1]
     return {
-      fits: ({ exchange, routingKey }) => nameOf(exchange) === refused && (topic === undefined || topic === routingKey),
+      fits: ({ exchange, routingKey }) =>
+        exchangeLabel(exchange) === refused && (topic === undefined || topic === routingKey),
       outcome: ({ exchange }, published) =>
         new PublishError.AccessRefused({ published, exchange, replyText: reason.replyText }),
       common: topic === undefined ? refused : topicKey(refused, topic)

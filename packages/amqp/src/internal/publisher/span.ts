@@ -10,17 +10,18 @@ import * as Predicate from "effect/Predicate"
 import type * as Tracer from "effect/Tracer"
 import type { Headers, Message } from "../../AmqpMessage.ts"
 import type { PublishError } from "../../PublishError.ts"
+import { exchangeLabel } from "../wire/exchangeLabel.ts"
 
 /** Begin the span of a message, as a child of the present one. */
 export const begin = (message: Message): Effect.Effect<Tracer.Span> => {
   const exchange = typeof message.exchange === "string" ? message.exchange : message.exchange?.name ?? ""
-  return Effect.makeSpan(`publish ${exchange === "" ? "amq.default" : exchange}`, {
+  return Effect.makeSpan(`publish ${exchangeLabel(exchange)}`, {
     kind: "producer",
     attributes: {
       "messaging.system": "rabbitmq",
       "messaging.operation.name": "publish",
       "messaging.operation.type": "send",
-      "messaging.destination.name": exchange === "" ? "amq.default" : exchange,
+      "messaging.destination.name": exchangeLabel(exchange),
       "messaging.rabbitmq.destination.routing_key": message.routingKey,
       ...(message.messageId === undefined ? {} : { "messaging.message.id": message.messageId }),
       ...(message.correlationId === undefined ? {} : { "messaging.message.conversation_id": message.correlationId })
