@@ -11,7 +11,7 @@
  * @see https://www.rabbitmq.com/docs/publishers
  */
 import * as Clock from "effect/Clock"
-import type * as Config from "effect/Config"
+import * as Config from "effect/Config"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -444,16 +444,20 @@ export const layer = (options?: Options): Layer.Layer<AmqpPublisher, AmqpError, 
   Layer.effect(AmqpPublisher, make(options))
 
 /**
- * {@link layer} with options that are read from configuration; fails with a `ConfigError` if they cannot be.
+ * Makes the layer of {@link layer} with options that are read from configuration: each option may be a `Config`, or all
+ * of them one. Fails with `ConfigError` if one cannot be read.
  *
  * @example
  * ```ts
- * const Live = AmqpPublisher.layerConfig(Config.all({
+ * const Live = AmqpPublisher.layerConfig({
  *   confirmTimeout: Config.Duration("CONFIRM_TIMEOUT").pipe(Config.withDefault("5 seconds"))
- * }))
+ * })
  * ```
+ *
+ * @category layers
+ * @since 0.1.0
  */
 export const layerConfig = (
-  options: Config.Config<Options>
+  options: Config.Wrap<Options>
 ): Layer.Layer<AmqpPublisher, AmqpError | Config.ConfigError, AmqpConnection> =>
-  Layer.effect(AmqpPublisher, Effect.flatMap(options, make))
+  Layer.effect(AmqpPublisher, Effect.flatMap(Config.unwrap(options), make))

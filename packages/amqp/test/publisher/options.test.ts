@@ -31,7 +31,7 @@ describe("the options of an AmqpPublisher", () => {
       assert.deepInclude(yield* Fiber.join(publishing), { _tag: "ConfirmTimeout", millis: 2000 })
     }).pipe(
       Effect.provide(
-        AmqpPublisher.layerConfig(Config.all({ confirmTimeout: Config.Duration("CONFIRM_TIMEOUT") })).pipe(
+        AmqpPublisher.layerConfig({ confirmTimeout: Config.Duration("CONFIRM_TIMEOUT") }).pipe(
           Layer.provide(AmqpTopology.layer(Virtual.topology)),
           Layer.provide(AmqpConnection.layer()),
           Layer.provideMerge(AmqpMemory.layer)
