@@ -41,9 +41,9 @@ import { noTrace, renderTrace } from "./internal/trace.ts"
 import { seeded } from "./SeededRandom.ts"
 
 export type { Permissions } from "./internal/accounts.ts"
-export type { PublishRecord } from "./internal/broker.ts"
 export type { BrokerVersion } from "./internal/brokerVersion.ts"
 export type { Counts, QueueState } from "./internal/inspection.ts"
+export type { PublishRecord } from "./internal/publishLog.ts"
 export type { Service } from "./internal/service.ts"
 
 /** The broker seen from outside the wire. */

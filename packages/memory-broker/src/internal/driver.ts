@@ -11,12 +11,11 @@ import type {
   DriverDelivery,
   QueueInfo
 } from "effect-amqp/AmqpDriver"
-import { noChannelEvents } from "effect-amqp/AmqpDriver"
 import { AmqpError, ChannelClosed, ChannelLimit, ConnectionClosed } from "effect-amqp/AmqpError"
 import * as Effect from "effect/Effect"
 import type * as Option from "effect/Option"
+import type { ClientChannel, Waiter } from "./clientChannel.ts"
 import type { Request } from "./frames.ts"
-import type { ClientChannel, Waiter } from "./link.ts"
 import { channelMax, Link } from "./link.ts"
 import type { Network } from "./network.ts"
 
@@ -45,28 +44,26 @@ const call = <A>(
     })
   })
 
-const isOpen = (channel: ClientChannel): boolean => channel.state === "open"
-
 const makeChannel = (link: Link, channel: ClientChannel): DriverChannel => ({
-  isOpen: () => isOpen(channel),
+  isOpen: () => channel.isOpen,
   isWritable: () => !channel.isFull,
   publishUnsafe(message) {
-    if (!isOpen(channel)) return -1
+    if (!channel.isOpen) return -1
     link.command(channel, { _tag: "Publish", message })
     return channel.confirm ? ++channel.published : 0
   },
   ackUnsafe(deliveryTag, multiple) {
-    if (!isOpen(channel)) return false
+    if (!channel.isOpen) return false
     link.command(channel, { _tag: "Ack", deliveryTag, multiple })
     return true
   },
   nackUnsafe(deliveryTag, multiple, requeue) {
-    if (!isOpen(channel)) return false
+    if (!channel.isOpen) return false
     link.command(channel, { _tag: "Nack", deliveryTag, multiple, requeue })
     return true
   },
   rejectUnsafe(deliveryTag, requeue) {
-    if (!isOpen(channel)) return false
+    if (!channel.isOpen) return false
     link.command(channel, { _tag: "Reject", deliveryTag, requeue })
     return true
   },
@@ -93,7 +90,7 @@ const makeChannel = (link: Link, channel: ClientChannel): DriverChannel => ({
   prefetch: (count) => call<void>(link, channel, "prefetch", { _tag: "Prefetch", count }),
   consume: ({ arguments: args, consumerTag, exclusive, noAck, queue }, events) =>
     Effect.suspend(() => {
-      if (isOpen(channel)) channel.consumers.set(consumerTag, events)
+      if (channel.isOpen) channel.consumers.set(consumerTag, events)
       return call<void>(link, channel, `consume ${queue}`, {
         _tag: "Consume",
         queue,
@@ -105,7 +102,7 @@ const makeChannel = (link: Link, channel: ClientChannel): DriverChannel => ({
     }),
   cancel: (consumerTag) => call<void>(link, channel, `cancel ${consumerTag}`, { _tag: "Cancel", consumerTag }),
   close: Effect.callback<void>((resume) => {
-    if (!isOpen(channel)) {
+    if (!channel.isOpen) {
       resume(Effect.void)
       return
     }
@@ -145,7 +142,7 @@ const openChannel = (
     link.request(channel, { _tag: "OpenChannel", confirm }, waiter)
     return Effect.sync(() => {
       waiter.isAbandoned = true
-      channel.events = noChannelEvents
+      channel.mute()
     })
   })
 

@@ -41,7 +41,7 @@ export const makeLevers = (network: Network<Link>): Levers => {
   }
   const releaseConfirms = () => {
     faults.confirms = { _tag: "Immediate" }
-    broker.releaseConfirms()
+    broker.confirms.release()
   }
   const unblock = () => {
     faults.alarm = undefined

@@ -1,98 +1,29 @@
 /**
- * One connection with a wire in it: frames that a client wrote wait here until the broker handles them, and what the
- * broker sent waits until the client is told. The client's calls only ever append, so no event comes from inside one.
+ * One connection with a wire in it: frames that a client wrote wait until the broker handles them, and what the broker
+ * sent waits until the client is told. The client's calls only ever append, so no event comes from inside one.
  */
 import type {
   DriverChannelEvents,
   DriverConnectionEvents,
   DriverConnectOptions,
-  DriverConsumerEvents,
   DriverDelivery
 } from "effect-amqp/AmqpDriver"
 import { fromReplyCode } from "effect-amqp/AmqpDriver"
-import {
-  AmqpError,
-  AuthenticationRefused,
-  ChannelClosed,
-  ConnectionClosed,
-  ConnectionLost,
-  ConnectionRefused,
-  VhostRefused
-} from "effect-amqp/AmqpError"
+import { AmqpError, ChannelClosed, ConnectionClosed, ConnectionLost } from "effect-amqp/AmqpError"
 import type { AmqpErrorReason } from "effect-amqp/AmqpError"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import type { Channel, Connection, Peer } from "./broker.ts"
+import type { Channel, Connection, Peer } from "./channel.ts"
+import type { Waiter } from "./clientChannel.ts"
+import { ClientChannel } from "./clientChannel.ts"
 import type { ChannelEvent, Command, MethodId, Request } from "./frames.ts"
 import { methods } from "./frames.ts"
+import { admit } from "./handshake.ts"
 import type { Network } from "./network.ts"
 import type { ReplyFault } from "./replyFault.ts"
-
-/** Somebody who waits for an answer. Once abandoned, the answer is undone instead of delivered. */
-export interface Waiter {
-  readonly operation: string
-  readonly succeed: (value: unknown) => void
-  readonly fail: (error: AmqpError) => void
-  isAbandoned: boolean
-}
-
-/** The client's end of a channel. */
-export interface ClientChannel {
-  readonly number: number
-  readonly confirm: boolean
-  events: DriverChannelEvents
-  readonly consumers: Map<string, DriverConsumerEvents>
-  readonly waiters: Set<Waiter>
-  published: number
-  /** Frames of publishes that the broker has not read. */
-  buffered: number
-  isFull: boolean
-  state: "opening" | "open" | "closing" | "closed"
-  /** Why it is closed. */
-  error: AmqpError | undefined
-  server: Channel | undefined
-}
-
-type Inbound =
-  | { readonly _tag: "Handshake"; readonly due: number }
-  | {
-    readonly _tag: "Request"
-    readonly due: number
-    readonly channel: ClientChannel
-    readonly request: Request
-    readonly waiter: Waiter | undefined
-  }
-  | { readonly _tag: "Command"; readonly due: number; readonly channel: ClientChannel; readonly command: Command }
-  | { readonly _tag: "Goodbye"; readonly due: number }
-  | { readonly _tag: "Gone"; readonly due: number }
-
-type Outbound =
-  | { readonly _tag: "Connected"; readonly due: number }
-  | { readonly _tag: "Refused"; readonly due: number; readonly reason: AmqpErrorReason }
-  | {
-    readonly _tag: "Answer"
-    readonly due: number
-    readonly channel: ClientChannel
-    readonly request: Request
-    readonly waiter: Waiter | undefined
-    readonly value: unknown
-  }
-  | { readonly _tag: "Event"; readonly due: number; readonly channel: ClientChannel; readonly event: ChannelEvent }
-  | {
-    readonly _tag: "ChannelClosed"
-    readonly due: number
-    readonly channel: ClientChannel
-    readonly fault: ReplyFault
-    readonly method: MethodId
-    readonly operation: string
-  }
-  | { readonly _tag: "ConnectionClosed"; readonly due: number; readonly fault: ReplyFault; readonly operation: string }
-  | { readonly _tag: "Blocked"; readonly due: number; readonly reason: string }
-  | { readonly _tag: "Unblocked"; readonly due: number }
-  | { readonly _tag: "GoodbyeOk"; readonly due: number }
-
-/** Publishes that a client may have written and the broker not read, before the client is told to wait. */
-const highWater = 2047
+import type { Traced } from "./trace.ts"
+import type { Inbound, Outbound } from "./wire.ts"
+import { Direction } from "./wire.ts"
 
 /** `channel_max` of RabbitMQ. */
 export const channelMax = 2047
@@ -101,17 +32,16 @@ const closedByUs = () => new AmqpError({ operation: "close", reason: new Connect
 
 export class Link implements Peer {
   readonly options: DriverConnectOptions
+  readonly channels = new Map<number, ClientChannel>()
   readonly #network: Network<Link>
   readonly #events: DriverConnectionEvents
   readonly #onConnected: (exit: Effect.Effect<Link, AmqpError>) => void
-  readonly channels = new Map<number, ClientChannel>()
   readonly #byServer = new Map<Channel, ClientChannel>()
   readonly #goodbyes = new Set<() => void>()
-  #inbound: Array<Inbound> = []
-  #outbound: Array<Outbound> = []
-  #lastInboundDue = 0
-  #lastOutboundDue = 0
+  readonly #inbound: Direction<Inbound>
+  readonly #outbound: Direction<Outbound>
   #server: Connection | undefined
+  /** The operation that the broker handles: whatever it sends now is caused by that. */
   #handling = "connection"
   #isBlocked = false
   /** Why it is over. */
@@ -126,11 +56,12 @@ export class Link implements Peer {
     onConnected: (exit: Effect.Effect<Link, AmqpError>) => void
   ) {
     this.#network = network
+    this.#inbound = new Direction(network)
+    this.#outbound = new Direction(network)
     this.options = options
     this.#events = events
     this.#onConnected = onConnected
-    const { connectDelay, latency } = network.broker.faults
-    this.#write({ _tag: "Handshake", due: network.now + connectDelay + latency })
+    this.#write({ _tag: "Handshake", due: network.now + network.broker.faults.connectDelay + network.latency })
   }
 
   get isOver(): boolean {
@@ -143,42 +74,39 @@ export class Link implements Peer {
     this.#network.wake(this)
   }
 
-  #inboundDue(): number {
-    const { latency } = this.#network.broker.faults
-    if (latency === 0 && this.#lastInboundDue === 0) return 0
-    this.#lastInboundDue = Math.max(this.#lastInboundDue, this.#network.now + latency)
-    return this.#lastInboundDue
+  #post(frame: Outbound): void {
+    if (this.#state === "severed" || this.#state === "over") return
+    this.#outbound.push(frame)
+    this.#network.wake(this)
+  }
+
+  #trace(channel: number, direction: "in" | "out", traced: Traced): void {
+    this.#network.trace(this.options.connectionName, channel, direction, traced)
   }
 
   openChannel(confirm: boolean, events: DriverChannelEvents): ClientChannel | undefined {
     let number = 1
     while (this.channels.has(number)) number++
     if (number > channelMax) return undefined
-    const channel: ClientChannel = {
-      number,
-      confirm,
-      events,
-      consumers: new Map(),
-      waiters: new Set(),
-      published: 0,
-      buffered: 0,
-      isFull: false,
-      state: "opening",
-      error: undefined,
-      server: undefined
-    }
+    const channel = new ClientChannel(number, confirm, events)
     this.channels.set(number, channel)
     return channel
   }
 
   request(channel: ClientChannel, request: Request, waiter: Waiter | undefined): void {
     if (waiter !== undefined) channel.waiters.add(waiter)
-    this.#write({ _tag: "Request", due: this.#inboundDue(), channel, request, waiter })
+    this.#write({ _tag: "Request", due: this.#inbound.due(), channel, request, waiter })
   }
 
   command(channel: ClientChannel, command: Command): void {
-    if (command._tag === "Publish" && ++channel.buffered >= highWater) channel.isFull = true
-    this.#write({ _tag: "Command", due: this.#inboundDue(), channel, command })
+    if (command._tag === "Publish") channel.publishWritten()
+    this.#write({ _tag: "Command", due: this.#inbound.due(), channel, command })
+  }
+
+  /** Close a channel that nobody holds. */
+  closeQuietly(channel: ClientChannel): void {
+    channel.state = "closing"
+    this.request(channel, { _tag: "CloseChannel" }, undefined)
   }
 
   goodbye(done: () => void): () => void {
@@ -188,7 +116,7 @@ export class Link implements Peer {
     }
     this.#goodbyes.add(done)
     if (this.#isBlocked) this.#leaveUnread()
-    else this.#write({ _tag: "Goodbye", due: this.#inboundDue() })
+    else this.#write({ _tag: "Goodbye", due: this.#inbound.due() })
     return () => this.#goodbyes.delete(done)
   }
 
@@ -201,30 +129,54 @@ export class Link implements Peer {
   /** The client drops its socket: it is told at once, the broker when it has read what was written before. */
   destroy(error: AmqpError): void {
     if (this.#state === "over") return
-    if (this.#state === "severed") {
-      this.#end(error)
-      return
-    }
-    this.#inbound.push({ _tag: "Gone", due: 0 })
-    this.#network.wake(this)
+    this.#write({ _tag: "Gone", due: 0 })
     this.#end(error)
   }
+
+  /** The client gave up connecting. */
+  abandon(): void {
+    if (this.#state === "over") return
+    this.#state = "over"
+    this.#inbound.clear()
+    this.#inbound.push({ _tag: "Gone", due: 0 })
+    this.#outbound.clear()
+    this.#network.forget(this)
+    this.#network.wake(this)
+  }
+
+  /** Cut the wire: what is under way in either direction is lost, the broker knows now, the client soon. */
+  sever(reason: AmqpErrorReason): void {
+    if (this.#state === "severed" || this.#state === "over") return
+    const wasHandshake = this.#state === "handshake"
+    this.#state = "severed"
+    this.#inbound.clear()
+    this.#outbound.clear()
+    this.#leave()
+    this.#trace(0, "out", { _tag: "Cut" })
+    this.#network.later(() => {
+      const error = new AmqpError({ operation: wasHandshake ? "connect" : "connection", reason })
+      if (wasHandshake) this.#refuse(error)
+      else this.#end(error)
+    })
+  }
+
+  // What the broker sends.
 
   send(server: Channel, event: ChannelEvent): void {
     const channel = this.#byServer.get(server)
     if (channel === undefined) return
-    this.#network.trace(this.options.connectionName, channel.number, "out", event)
-    this.#post({ _tag: "Event", due: this.#outboundDue(), channel, event })
+    this.#trace(channel.number, "out", event)
+    this.#post({ _tag: "Event", due: this.#outbound.due(), channel, event })
   }
 
   channelClosed(server: Channel, fault: ReplyFault, method: MethodId): void {
     const channel = this.#byServer.get(server)
     if (channel === undefined) return
     this.#byServer.delete(server)
-    this.#network.trace(this.options.connectionName, channel.number, "out", { _tag: "ChannelClosed", fault, method })
+    this.#trace(channel.number, "out", { _tag: "ChannelClosed", fault, method })
     this.#post({
       _tag: "ChannelClosed",
-      due: this.#outboundDue(),
+      due: this.#outbound.due(),
       channel,
       fault,
       method,
@@ -234,89 +186,45 @@ export class Link implements Peer {
 
   connectionClosed(fault: ReplyFault): void {
     this.#byServer.clear()
-    this.#inbound = []
-    this.#network.trace(this.options.connectionName, 0, "out", { _tag: "ConnectionClosed", fault })
-    this.#post({ _tag: "ConnectionClosed", due: this.#outboundDue(), fault, operation: this.#handling })
+    this.#inbound.clear()
+    this.#trace(0, "out", { _tag: "ConnectionClosed", fault })
+    this.#post({ _tag: "ConnectionClosed", due: this.#outbound.due(), fault, operation: this.#handling })
   }
 
   unblock(): void {
     if (!this.#isBlocked) return
     this.#isBlocked = false
-    this.#network.trace(this.options.connectionName, 0, "out", { _tag: "Unblocked" })
-    this.#post({ _tag: "Unblocked", due: this.#outboundDue() })
+    this.#trace(0, "out", { _tag: "Unblocked" })
+    this.#post({ _tag: "Unblocked", due: this.#outbound.due() })
     this.#network.wake(this)
   }
 
-  #outboundDue(): number {
-    const { latency } = this.#network.broker.faults
-    if (latency === 0 && this.#lastOutboundDue === 0) return 0
-    this.#lastOutboundDue = Math.max(this.#lastOutboundDue, this.#network.now + latency)
-    return this.#lastOutboundDue
-  }
-
-  #post(frame: Outbound): void {
-    if (this.#state === "severed" || this.#state === "over") return
-    this.#outbound.push(frame)
-    this.#network.wake(this)
-  }
-
-  /** Cut the wire: what is under way in either direction is lost, the broker knows now, the client soon. */
-  sever(reason: AmqpErrorReason): void {
-    if (this.#state === "severed" || this.#state === "over") return
-    const wasHandshake = this.#state === "handshake"
-    this.#state = "severed"
-    this.#inbound = []
-    this.#outbound = []
-    this.#leave()
-    this.#network.trace(this.options.connectionName, 0, "out", { _tag: "Cut" })
-    this.#network.later(() => {
-      const error = new AmqpError({ operation: wasHandshake ? "connect" : "connection", reason })
-      if (wasHandshake) this.#refuse(error)
-      else this.#end(error)
-    })
-  }
-
-  #leave(): void {
-    this.#byServer.clear()
-    if (this.#server !== undefined) this.#network.broker.disconnect(this.#server)
-    this.#server = undefined
-  }
+  // What the broker reads.
 
   /** Let the broker handle what has arrived. */
   process(): void {
-    let handled = 0
-    const inbound = this.#inbound
-    while (handled < inbound.length && this.#inbound === inbound) {
-      const frame = inbound[handled]!
-      if (frame.due > this.#network.now) {
-        this.#network.wakeAt(this, frame.due)
-        break
-      }
-      if (frame._tag !== "Gone") {
-        if (this.#isBlocked) break
-        if (this.#blocksOn(frame)) break
-        if (!this.#network.admit()) break
-      }
-      handled++
+    const next = this.#inbound.arrive(this.#read)
+    if (next !== undefined) this.#network.wakeAt(this, next)
+  }
+
+  /** Let the broker handle one frame. Returns `false` if the broker does not read it now. */
+  readonly #read = (frame: Inbound): boolean => {
+    if (frame._tag === "Gone") {
       this.#handle(frame)
-      if (frame._tag !== "Gone" && this.#network.cutsNow()) {
-        this.sever(new ConnectionLost({ replyCode: undefined, replyText: "read ECONNRESET" }))
-      }
+      return true
     }
-    if (this.#inbound === inbound) {
-      if (handled === inbound.length) this.#inbound = []
-      else if (handled > 0) this.#inbound = inbound.slice(handled)
-    }
+    if (this.#isBlocked || this.#blocksOn(frame) || !this.#network.admit()) return false
+    this.#handle(frame)
+    if (this.#network.cutsNow()) this.sever(new ConnectionLost({ replyCode: undefined, replyText: "read ECONNRESET" }))
+    return true
   }
 
   #blocksOn(frame: Inbound): boolean {
     const { alarm } = this.#network.broker.faults
-    if (alarm === undefined || this.#isBlocked || frame._tag !== "Command" || frame.command._tag !== "Publish") {
-      return false
-    }
+    if (alarm === undefined || frame._tag !== "Command" || frame.command._tag !== "Publish") return false
     this.#isBlocked = true
-    this.#network.trace(this.options.connectionName, 0, "out", { _tag: "Blocked", reason: alarm })
-    this.#post({ _tag: "Blocked", due: this.#outboundDue(), reason: alarm })
+    this.#trace(0, "out", { _tag: "Blocked", reason: alarm })
+    this.#post({ _tag: "Blocked", due: this.#outbound.due(), reason: alarm })
     if (this.#goodbyes.size > 0) this.#leaveUnread()
     return true
   }
@@ -326,75 +234,52 @@ export class Link implements Peer {
       case "Handshake":
         this.#handshake()
         return
-      case "Command": {
-        const { channel, command } = frame
-        if (command._tag === "Publish") this.#read(channel)
-        if (channel.server?.isOpen !== true) return
-        this.#network.trace(this.options.connectionName, channel.number, "in", command)
-        this.#handling = methods[command._tag].name
-        this.#network.broker.command(channel.server, command)
+      case "Command":
+        this.#handleCommand(frame.channel, frame.command)
         return
-      }
       case "Request":
         this.#handleRequest(frame.channel, frame.request, frame.waiter)
         return
       case "Goodbye":
-        this.#network.trace(this.options.connectionName, 0, "in", { _tag: "Goodbye" })
+        this.#trace(0, "in", { _tag: "Goodbye" })
         this.#leave()
-        this.#inbound = []
-        this.#post({ _tag: "GoodbyeOk", due: this.#outboundDue() })
+        this.#inbound.clear()
+        this.#post({ _tag: "GoodbyeOk", due: this.#outbound.due() })
         return
       case "Gone":
-        this.#network.trace(this.options.connectionName, 0, "in", { _tag: "Gone" })
-        this.#inbound = []
+        this.#trace(0, "in", { _tag: "Gone" })
+        this.#inbound.clear()
         this.#leave()
         return
     }
   }
 
-  #read(channel: ClientChannel): void {
-    channel.buffered--
-    if (channel.isFull && channel.buffered === 0) {
-      this.#post({ _tag: "Event", due: this.#outboundDue(), channel, event: { _tag: "Drain" } })
-    }
+  #leave(): void {
+    this.#byServer.clear()
+    if (this.#server !== undefined) this.#network.broker.disconnect(this.#server)
+    this.#server = undefined
   }
 
   #handshake(): void {
     const { broker, isDown } = this.#network
-    const { host, port, username, password, vhost: name } = this.options
-    const address = { host, port }
-    if (isDown || broker.faults.refusedConnects > 0) {
-      if (!isDown) broker.faults.refusedConnects--
-      const detail = `connect ECONNREFUSED ${host}:${port}`
-      this.#post({ _tag: "Refused", due: this.#outboundDue(), reason: new ConnectionRefused({ address, detail }) })
+    const admission = admit(broker, isDown, this.options)
+    if ("refused" in admission) {
+      this.#post({ _tag: "Refused", due: this.#outbound.due(), reason: admission.refused })
       return
     }
-    if (!broker.accounts.authenticates(username, password)) {
-      const replyText =
-        "ACCESS_REFUSED - Login was refused using authentication mechanism PLAIN. For details see the " +
-        "broker logfile."
-      this.#post({
-        _tag: "Refused",
-        due: this.#outboundDue(),
-        reason: new AuthenticationRefused({ address, replyText })
-      })
-      return
+    this.#trace(0, "in", { _tag: "Handshake" })
+    this.#server = broker.connect(this, this.options.username, admission.vhost)
+    this.#post({ _tag: "Connected", due: this.#outbound.due() })
+  }
+
+  #handleCommand(channel: ClientChannel, command: Command): void {
+    if (command._tag === "Publish" && channel.publishRead()) {
+      this.#post({ _tag: "Event", due: this.#outbound.due(), channel, event: { _tag: "Drain" } })
     }
-    const vhost = broker.vhosts.get(name)
-    if (vhost === undefined || !broker.accounts.mayUse(username, name)) {
-      const replyText = vhost === undefined
-        ? `NOT_ALLOWED - vhost ${name} not found`
-        : `NOT_ALLOWED - access to vhost '${name}' refused for user '${username}'`
-      this.#post({
-        _tag: "Refused",
-        due: this.#outboundDue(),
-        reason: new VhostRefused({ address, vhost: name, replyCode: 530, replyText })
-      })
-      return
-    }
-    this.#network.trace(this.options.connectionName, 0, "in", { _tag: "Handshake" })
-    this.#server = broker.connect(this, username, vhost)
-    this.#post({ _tag: "Connected", due: this.#outboundDue() })
+    if (channel.server?.isOpen !== true) return
+    this.#trace(channel.number, "in", command)
+    this.#handling = methods[command._tag].name
+    this.#network.broker.command(channel.server, command)
   }
 
   #handleRequest(channel: ClientChannel, request: Request, waiter: Waiter | undefined): void {
@@ -406,55 +291,43 @@ export class Link implements Peer {
     }
     const { server } = channel
     if (server?.isOpen !== true) return
-    this.#network.trace(this.options.connectionName, channel.number, "in", request)
+    this.#trace(channel.number, "in", request)
     this.#handling = waiter?.operation ?? methods[request._tag].name
     const result = broker.request(server, request)
     if ("fault" in result) return
     if (request._tag === "CloseChannel") {
-      broker.flushConfirms()
+      broker.confirms.flush()
       broker.closeChannel(server)
       this.#byServer.delete(server)
       broker.settle()
     }
-    this.#network.trace(this.options.connectionName, channel.number, "out", {
-      _tag: "Answer",
-      request,
-      value: result.value
-    })
-    this.#post({ _tag: "Answer", due: this.#outboundDue(), channel, request, waiter, value: result.value })
+    this.#trace(channel.number, "out", { _tag: "Answer", request, value: result.value })
+    this.#post({ _tag: "Answer", due: this.#outbound.due(), channel, request, waiter, value: result.value })
   }
+
+  // What the client is told.
 
   /** Tell the client what has arrived for it. */
   flush(): void {
-    let told = 0
-    const outbound = this.#outbound
-    while (told < outbound.length && this.#outbound === outbound) {
-      const frame = outbound[told]!
-      if (frame.due > this.#network.now) {
-        this.#network.wakeAt(this, frame.due)
-        break
-      }
-      told++
-      this.#tell(frame)
-    }
-    if (this.#outbound === outbound) this.#outbound = told === outbound.length ? [] : outbound.slice(told)
+    const next = this.#outbound.arrive(this.#tell)
+    if (next !== undefined) this.#network.wakeAt(this, next)
   }
 
-  #tell(frame: Outbound): void {
+  readonly #tell = (frame: Outbound): boolean => {
     switch (frame._tag) {
       case "Connected":
         this.#state = "open"
         this.#onConnected(Effect.succeed(this))
-        return
+        return true
       case "Refused":
         this.#refuse(new AmqpError({ operation: "connect", reason: frame.reason }))
-        return
+        return true
       case "Answer":
         this.#tellAnswer(frame.channel, frame.request, frame.waiter, frame.value)
-        return
+        return true
       case "Event":
-        this.#tellEvent(frame.channel, frame.event)
-        return
+        frame.channel.tell(frame.event)
+        return true
       case "ChannelClosed": {
         const { replyCode, replyText } = frame.fault
         const { classId, methodId } = frame.method
@@ -462,31 +335,23 @@ export class Link implements Peer {
           frame.channel,
           fromReplyCode({ operation: frame.operation, scope: "channel", replyCode, replyText, classId, methodId })
         )
-        return
+        return true
       }
       case "ConnectionClosed": {
+        const { operation } = frame
         const { replyCode, replyText } = frame.fault
-        this.#end(
-          fromReplyCode({
-            operation: frame.operation,
-            scope: "connection",
-            replyCode,
-            replyText,
-            classId: 0,
-            methodId: 0
-          })
-        )
-        return
+        this.#end(fromReplyCode({ operation, scope: "connection", replyCode, replyText, classId: 0, methodId: 0 }))
+        return true
       }
       case "Blocked":
         this.#events.onBlocked(frame.reason)
-        return
+        return true
       case "Unblocked":
         this.#events.onUnblocked()
-        return
+        return true
       case "GoodbyeOk":
         this.#end(closedByUs())
-        return
+        return true
     }
   }
 
@@ -527,52 +392,12 @@ export class Link implements Peer {
     if (waiter?.isAbandoned === false) waiter.succeed(value)
   }
 
-  /** Close a channel that nobody holds. */
-  closeQuietly(channel: ClientChannel): void {
-    channel.state = "closing"
-    this.request(channel, { _tag: "CloseChannel" }, undefined)
-  }
-
-  #tellEvent(channel: ClientChannel, event: ChannelEvent): void {
-    if (channel.state === "closed") return
-    switch (event._tag) {
-      case "Confirm":
-        channel.events.onConfirm(event.deliveryTag, event.multiple, event.ack)
-        return
-      case "Return":
-        channel.events.onReturn(event.returned)
-        return
-      case "Deliver":
-        channel.consumers.get(event.consumerTag)?.onDelivery(event.delivery)
-        return
-      case "CancelConsumer": {
-        const consumer = channel.consumers.get(event.consumerTag)
-        channel.consumers.delete(event.consumerTag)
-        consumer?.onCancel()
-        return
-      }
-      case "Drain":
-        channel.isFull = false
-        channel.events.onDrain()
-        return
-    }
-  }
-
   #closeChannel(channel: ClientChannel, error: AmqpError): void {
     if (channel.state === "closed") return
-    channel.state = "closed"
-    channel.error = error
+    channel.markClosed(error)
     this.channels.delete(channel.number)
-    channel.consumers.clear()
-    channel.events.onClose(error)
-    this.#failWaiters(channel, error)
-  }
-
-  #failWaiters(channel: ClientChannel, error: AmqpError): void {
-    for (const waiter of channel.waiters) {
-      channel.waiters.delete(waiter)
-      if (!waiter.isAbandoned) waiter.fail(new AmqpError({ operation: waiter.operation, reason: error.reason }))
-    }
+    channel.tellClosed(error)
+    channel.failWaiters(error)
   }
 
   #refuse(error: AmqpError): void {
@@ -582,33 +407,19 @@ export class Link implements Peer {
     this.#onConnected(Effect.fail(error))
   }
 
-  /** The client gave up connecting. */
-  abandon(): void {
-    if (this.#state === "over") return
-    this.#state = "over"
-    this.#inbound = [{ _tag: "Gone", due: 0 }]
-    this.#outbound = []
-    this.#network.forget(this)
-    this.#network.wake(this)
-  }
-
   /** The only place that tells a client that its connection is over. */
   #end(error: AmqpError): void {
     if (this.#state === "over") return
     this.#state = "over"
     this.error = error
-    this.#outbound = []
+    this.#outbound.clear()
     this.#network.forget(this)
     const channels = [...this.channels.values()]
     this.channels.clear()
-    for (const channel of channels) {
-      channel.state = "closed"
-      channel.error = error
-      channel.consumers.clear()
-    }
-    for (const channel of channels) channel.events.onClose(error)
+    for (const channel of channels) channel.markClosed(error)
+    for (const channel of channels) channel.tellClosed(error)
     this.#events.onClose(error)
-    for (const channel of channels) this.#failWaiters(channel, error)
+    for (const channel of channels) channel.failWaiters(error)
     for (const done of this.#goodbyes) {
       this.#goodbyes.delete(done)
       done()

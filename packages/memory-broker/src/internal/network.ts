@@ -40,6 +40,10 @@ export class Network<Link extends Party> {
     return this.broker.timers.now
   }
 
+  get latency(): number {
+    return this.broker.faults.latency
+  }
+
   /** Frames that the broker has handled since it was made. */
   get handled(): number {
     return this.#handled
@@ -85,7 +89,7 @@ export class Network<Link extends Party> {
       const links = [...this.#awake]
       this.#awake.clear()
       for (const link of links) link.process()
-      this.broker.flushConfirms()
+      this.broker.confirms.flush()
       for (const link of new Set([...links, ...this.#awake])) link.flush()
     }
     this.#isScheduled = false

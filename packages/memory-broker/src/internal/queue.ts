@@ -41,6 +41,7 @@ export interface QueueHome {
 /** What a queue asks of the broker around it. */
 export interface QueueHost {
   readonly deadLetter: (queue: Queue, message: Message, reason: DeathReason, redelivered: boolean) => void
+  readonly queueDeleted: (queue: Queue) => void
 }
 
 export class Queue {

@@ -5,8 +5,8 @@ import type * as Duration from "effect/Duration"
 import type * as Effect from "effect/Effect"
 import type * as Redacted from "effect/Redacted"
 import type { Permissions } from "./accounts.ts"
-import type { PublishRecord } from "./broker.ts"
 import type { Counts, QueueState } from "./inspection.ts"
+import type { PublishRecord } from "./publishLog.ts"
 
 /** The broker seen from outside the wire: every way to break it, and what is in it. */
 export interface Service {

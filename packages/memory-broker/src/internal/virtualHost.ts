@@ -41,13 +41,9 @@ export class VirtualHost {
   readonly exchanges = new Map<string, Exchange>()
   readonly queues = new Map<string, Queue>()
   readonly dialect: Dialect
-  readonly #host: QueueHost & { readonly queueDeleted: (queue: Queue) => void }
+  readonly #host: QueueHost
 
-  constructor(
-    name: string,
-    dialect: Dialect,
-    host: QueueHost & { readonly queueDeleted: (queue: Queue) => void }
-  ) {
+  constructor(name: string, dialect: Dialect, host: QueueHost) {
     this.name = name
     this.dialect = dialect
     this.#host = host

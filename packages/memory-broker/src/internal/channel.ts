@@ -1,0 +1,66 @@
+/**
+ * Connections and channels as the broker keeps them: who is on the other end, and what is open.
+ */
+import { Confirms } from "./confirms.ts"
+import type { ChannelEvent, MethodId } from "./frames.ts"
+import type { Consumer, Queue } from "./queue.ts"
+import type { Entry } from "./readyMessages.ts"
+import type { ReplyFault } from "./replyFault.ts"
+import type { VirtualHost } from "./virtualHost.ts"
+
+/** The client's end of a connection, as the broker sees it. */
+export interface Peer {
+  readonly send: (channel: Channel, event: ChannelEvent) => void
+  readonly channelClosed: (channel: Channel, fault: ReplyFault, method: MethodId) => void
+  readonly connectionClosed: (fault: ReplyFault) => void
+  readonly unblock: () => void
+}
+
+/** A message that was delivered and waits for an acknowledgement. */
+export interface Unacked {
+  readonly queue: Queue
+  readonly entry: Entry
+  /** Undefined for a message that `basic.get` took. */
+  readonly consumer: Consumer | undefined
+}
+
+/** A connection as the broker keeps it. */
+export interface Connection {
+  readonly peer: Peer
+  readonly user: string
+  readonly vhost: VirtualHost
+  readonly channels: Set<Channel>
+}
+
+/** A channel as the broker keeps it. */
+export interface Channel {
+  readonly number: number
+  readonly connection: Connection
+  readonly confirm: boolean
+  readonly confirms: Confirms
+  readonly consumers: Map<string, Consumer>
+  /** By delivery tag, in the order of the tags. */
+  readonly unacked: Map<number, Unacked>
+  publishSequence: number
+  deliverySequence: number
+  prefetch: number
+  lastQueue: string | undefined
+  /** The token of direct reply-to once this channel consumes `amq.rabbitmq.reply-to`. */
+  reply: { readonly token: string; readonly consumerTag: string } | undefined
+  isOpen: boolean
+}
+
+export const makeChannel = (connection: Connection, number: number, confirm: boolean): Channel => ({
+  number,
+  connection,
+  confirm,
+  confirms: new Confirms(),
+  consumers: new Map(),
+  unacked: new Map(),
+  publishSequence: 0,
+  deliverySequence: 0,
+  prefetch: 0,
+  lastQueue: undefined,
+  reply: undefined,
+  isOpen: true
+})

@@ -1,0 +1,110 @@
+/**
+ * `basic.consume` and `basic.cancel`, and the end of consumers that the broker decides.
+ */
+import type { Accounts } from "./accounts.ts"
+import type { Channel } from "./channel.ts"
+import type { Deliveries } from "./deliveries.ts"
+import type { DirectReply } from "./directReply.ts"
+import { replyToQueue } from "./directReply.ts"
+import type { DueWork } from "./dueWork.ts"
+import type { ConsumeRequest } from "./frames.ts"
+import type { Consumer, Queue } from "./queue.ts"
+import { wireType } from "./queueSettings.ts"
+import { accessRefused, named, notAllowed, preconditionFailed } from "./replyFault.ts"
+import type { Timers } from "./timers.ts"
+
+export class Consuming {
+  readonly #timers: Timers
+  readonly #accounts: Accounts
+  readonly #due: DueWork
+  readonly #deliveries: Deliveries
+  readonly #replies: DirectReply
+
+  constructor(broker: {
+    readonly timers: Timers
+    readonly accounts: Accounts
+    readonly due: DueWork
+    readonly deliveries: Deliveries
+    readonly replies: DirectReply
+  }) {
+    this.#timers = broker.timers
+    this.#accounts = broker.accounts
+    this.#due = broker.due
+    this.#deliveries = broker.deliveries
+    this.#replies = broker.replies
+  }
+
+  /** Start a consumer of a queue. `find` looks the queue up, and refuses a queue that the channel may not use. */
+  start(channel: Channel, request: ConsumeRequest, find: (name: string) => Queue): void {
+    const { connection } = channel
+    const tag = request.consumerTag
+    if (channel.consumers.has(tag) || channel.reply?.consumerTag === tag) {
+      throw notAllowed(`attempt to reuse consumer tag '${tag}'`)
+    }
+    if (request.queue === replyToQueue) {
+      this.#replies.consume(channel, tag, request.noAck)
+      return
+    }
+    const queue = find(request.queue)
+    this.#accounts.assert(connection.user, connection.vhost.name, "read", "queue", queue.name)
+    const priority = request.arguments["x-priority"]
+    if (priority !== undefined && (typeof priority !== "number" || !Number.isInteger(priority))) {
+      throw preconditionFailed(
+        `invalid arg 'x-priority' for ${named("queue", queue.name, connection.vhost.name)}: ` +
+          `"expected integer, got ${wireType(priority)}"`
+      )
+    }
+    const isTaken = queue.consumers.some((other) => other.exclusive) ||
+      (request.exclusive && (queue.consumers.length > 0 || queue.settings.singleActiveConsumer))
+    if (isTaken) throw accessRefused(`${named("queue", queue.name, connection.vhost.name)} in exclusive use`)
+    const consumer: Consumer = {
+      tag,
+      queue,
+      noAck: request.noAck,
+      exclusive: request.exclusive,
+      prefetch: channel.prefetch,
+      priority: priority ?? 0,
+      unacked: 0,
+      deliver: (entry) => {
+        const delivery = this.#deliveries.hand(channel, queue, entry, request.noAck, consumer)
+        connection.peer.send(channel, { _tag: "Deliver", consumerTag: tag, delivery })
+      },
+      cancelled: () => {
+        channel.consumers.delete(tag)
+        connection.peer.send(channel, { _tag: "CancelConsumer", consumerTag: tag })
+      }
+    }
+    channel.consumers.set(tag, consumer)
+    queue.addConsumer(consumer)
+  }
+
+  cancel(channel: Channel, tag: string): void {
+    this.#replies.cancel(channel, tag)
+    const consumer = channel.consumers.get(tag)
+    if (consumer === undefined) return
+    channel.consumers.delete(tag)
+    this.#remove(channel, consumer)
+  }
+
+  /** End the consumers of a channel that is closed. */
+  abandon(channel: Channel): void {
+    for (const consumer of channel.consumers.values()) this.#remove(channel, consumer)
+    channel.consumers.clear()
+  }
+
+  #remove(channel: Channel, consumer: Consumer): void {
+    const { queue } = consumer
+    queue.removeConsumer(consumer, this.#timers.now)
+    if (queue.autoDelete && queue.consumers.length === 0) channel.connection.vhost.deleteQueue(queue)
+    else this.#due.touch(queue)
+  }
+
+  /** Cancel the consumers of a queue as if the node that holds it had gone. */
+  cancelAll(queue: Queue): void {
+    for (const consumer of Array.from(queue.consumers)) {
+      queue.removeConsumer(consumer, this.#timers.now)
+      consumer.cancelled()
+    }
+    this.#due.touch(queue)
+  }
+}

@@ -1,0 +1,110 @@
+/**
+ * Deliveries and what becomes of them: a message that is out waits on its channel until it is acknowledged, refused or
+ * abandoned.
+ */
+import type { DriverDelivery } from "effect-amqp/AmqpDriver"
+import type { Dialect } from "./brokerVersion.ts"
+import type { Channel, Unacked } from "./channel.ts"
+import type { DueWork } from "./dueWork.ts"
+import type { Consumer, Queue } from "./queue.ts"
+import type { Entry } from "./readyMessages.ts"
+import { preconditionFailed } from "./replyFault.ts"
+import type { Timers } from "./timers.ts"
+
+export class Deliveries {
+  readonly #timers: Timers
+  readonly #dialect: Dialect
+  readonly #due: DueWork
+
+  constructor(timers: Timers, dialect: Dialect, due: DueWork) {
+    this.#timers = timers
+    this.#dialect = dialect
+    this.#due = due
+  }
+
+  /** Give a message a delivery tag of a channel, and keep it as unacknowledged unless nobody is to acknowledge it. */
+  hand(channel: Channel, queue: Queue, entry: Entry, noAck: boolean, consumer: Consumer | undefined): DriverDelivery {
+    const { message } = entry
+    const isGet = consumer === undefined
+    const deliveryTag = ++channel.deliverySequence
+    if (!noAck) channel.unacked.set(deliveryTag, { queue, entry, consumer })
+    return {
+      deliveryTag,
+      redelivered: entry.redelivered,
+      exchange: message.exchange,
+      routingKey: message.routingKeys[0],
+      properties: queue.settings.type === "quorum" && (entry.returns > 0 || (isGet && this.#dialect.countsFirstGet))
+        ? {
+          ...message.properties,
+          headers: { ...message.properties.headers, "x-delivery-count": entry.returns }
+        }
+        : message.properties,
+      body: message.body
+    }
+  }
+
+  acknowledge(channel: Channel, deliveryTag: number, multiple: boolean): void {
+    this.#release(this.#take(channel, deliveryTag, multiple))
+  }
+
+  refuse(channel: Channel, deliveryTag: number, multiple: boolean, requeue: boolean): void {
+    const unacked = this.#take(channel, deliveryTag, multiple)
+    if (requeue) this.#requeue(unacked, "refused")
+    else {
+      this.#release(unacked)
+      for (const { queue, entry } of unacked) {
+        if (!queue.isDeleted) this.#due.deadLetter(queue, entry.message, "rejected", entry.returns > 0)
+      }
+    }
+  }
+
+  /** Give back everything that is out on a channel that is closed. */
+  abandon(channel: Channel): void {
+    const unacked = [...channel.unacked.values()]
+    channel.unacked.clear()
+    this.#requeue(unacked, "abandoned")
+  }
+
+  /** Take what one acknowledgement covers. An unknown tag closes the channel. */
+  #take(channel: Channel, deliveryTag: number, multiple: boolean): Array<Unacked> {
+    const { unacked } = channel
+    if (multiple && deliveryTag === 0) {
+      const all = [...unacked.values()]
+      unacked.clear()
+      return all
+    }
+    const last = unacked.get(deliveryTag)
+    if (last === undefined) throw preconditionFailed(`unknown delivery tag ${deliveryTag}`)
+    if (!multiple) {
+      unacked.delete(deliveryTag)
+      return [last]
+    }
+    const taken: Array<Unacked> = []
+    for (const [tag, one] of unacked) {
+      if (tag > deliveryTag) break
+      unacked.delete(tag)
+      taken.push(one)
+    }
+    return taken
+  }
+
+  #release(unacked: ReadonlyArray<Unacked>): void {
+    for (const { queue, consumer } of unacked) {
+      if (!queue.isDeleted) queue.unackedCount--
+      if (consumer !== undefined) consumer.unacked--
+      this.#due.touch(queue)
+    }
+  }
+
+  #requeue(unacked: ReadonlyArray<Unacked>, cause: "refused" | "abandoned"): void {
+    this.#release(unacked)
+    const byQueue = new Map<Queue, Array<Entry>>()
+    for (const { queue, entry } of unacked) {
+      if (queue.isDeleted) continue
+      const entries = byQueue.get(queue)
+      if (entries === undefined) byQueue.set(queue, [entry])
+      else entries.push(entry)
+    }
+    for (const [queue, entries] of byQueue) queue.requeue(entries, cause, this.#timers.now)
+  }
+}
