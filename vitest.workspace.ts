@@ -4,10 +4,10 @@ import { defineConfig } from "vitest/config"
 export default defineConfig({
   test: {
     globalSetup: "packages/test-rig/src/vitestSetup.ts",
-    projects: ["amqp", "memory-broker", "example", "test-rig", "benchmark"].map((name) => ({
+    projects: ["amqp", "memory-broker", "example", "test-rig", "benchmark", "workspace"].map((name) => ({
       test: {
         name,
-        root: `packages/${name}`,
+        root: name === "workspace" ? "." : `packages/${name}`,
         include: ["test/**/*.test.ts"],
         testTimeout: 30_000,
         hookTimeout: 120_000
