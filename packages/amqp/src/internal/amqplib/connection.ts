@@ -1,0 +1,117 @@
+import type { Channel, ChannelModel } from "amqplib"
+import * as Effect from "effect/Effect"
+import type { Socket } from "node:net"
+import type { DriverConnection, DriverConnectionEvents } from "../../AmqpDriver.ts"
+import * as AmqpError from "../../AmqpError.ts"
+import { makeChannel } from "./channel.ts"
+import { ChannelState } from "./channelState.ts"
+import { writeTogether } from "./corking.ts"
+import { closeReason } from "./errors.ts"
+import { connectionOf } from "./internals.ts"
+
+// How long a goodbye may take, to be flushed and to be answered, before its socket is destroyed.
+const lingerMillis = 1000
+
+/**
+ * Makes a connection of the port from one of amqplib whose handshake has ended and whose socket is still held back.
+ * `abort` destroys the socket.
+ */
+export const makeConnection = (
+  model: ChannelModel,
+  events: DriverConnectionEvents,
+  abort: AbortController,
+  socket: Socket | undefined
+): DriverConnection => {
+  const connection = connectionOf(model)
+  const channels = new Set<ChannelState>()
+  let lastError: unknown
+  let closedWith: AmqpError.AmqpError | undefined
+  let closing = false
+
+  const finish = (error: AmqpError.AmqpError) => {
+    if (closedWith !== undefined) return
+    closedWith = error
+    for (const channel of channels) channel.finish(error)
+    events.onClose(error)
+  }
+  // amqplib only half-closes the socket, which stays for ever if the peer is gone.
+  const linger = () => {
+    socket?.destroySoon()
+    setTimeout(() => abort.abort(), lingerMillis).unref()
+  }
+
+  model.on("error", (error: unknown) => {
+    lastError = error
+    // After a breach of the protocol amqplib waits for the answer to its goodbye, and that may never come.
+    setTimeout(
+      () => destroyUnsafe(new AmqpError.AmqpError({ operation: "connection", reason: closeReason(error) })),
+      lingerMillis
+    ).unref()
+  })
+  model.on("close", (error: unknown) => {
+    const cause = error ?? (closing ? undefined : lastError)
+    finish(new AmqpError.AmqpError({ operation: "connection", reason: closeReason(cause) }))
+    linger()
+  })
+  model.on("blocked", (reason: string) => events.onBlocked(reason))
+  model.on("unblocked", () => events.onUnblocked())
+
+  if (socket !== undefined) writeTogether(connection, socket)
+
+  // createChannel calls freshChannel synchronously, so the wrapped call belongs to the channel being opened.
+  let opening: ChannelState | undefined
+  const freshChannel = connection.freshChannel.bind(connection)
+  connection.freshChannel = (channel, channelOptions) => {
+    opening?.attach(channel)
+    return freshChannel(channel, channelOptions)
+  }
+
+  const destroyUnsafe = (error: AmqpError.AmqpError) => {
+    finish(error)
+    abort.abort()
+  }
+
+  return {
+    serverProperties: connection.serverProperties,
+    frameMax: connection.frameMax,
+    openChannel: (channelOptions, channelEvents) =>
+      Effect.callback((resume) => {
+        if (closedWith !== undefined) return resume(Effect.fail(closedWith))
+        const state = new ChannelState(channelOptions.confirm, channelEvents, channels, destroyUnsafe)
+        opening = state
+        const opened: Promise<Channel> = channelOptions.confirm ? model.createConfirmChannel() : model.createChannel()
+        opening = undefined
+        opened.then(
+          (channel) => {
+            if (state.isAbandoned) {
+              channel.close().catch(() => {})
+            } else {
+              resume(Effect.succeed(makeChannel(channel, state)))
+            }
+          },
+          (error: unknown) => {
+            channels.delete(state)
+            const limit = error instanceof Error && /No channels left/.test(error.message)
+            resume(Effect.fail(
+              limit
+                ? new AmqpError.AmqpError({
+                  operation: "openChannel",
+                  reason: new AmqpError.ChannelLimit({ channelMax: connection.channelMax })
+                })
+                : state.errorOf("openChannel", error)
+            ))
+          }
+        )
+        return Effect.sync(() => {
+          state.isAbandoned = true
+        })
+      }),
+    close: Effect.suspend(() => {
+      // amqplib would wait for an answer that cannot come.
+      if (closedWith !== undefined) return Effect.void
+      closing = true
+      return Effect.ignore(Effect.tryPromise(() => model.close()))
+    }),
+    destroyUnsafe
+  }
+}
