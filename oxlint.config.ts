@@ -17,7 +17,7 @@ export const packages: ReadonlyArray<Package> = [
     floors: [
       ["AmqpError", "AmqpMessage", "*"],
       ["AmqpDriver", "PublishError", "wire/"],
-      ["delivery/", "AmqpDelivery"],
+      ["body/", "Codec", "delivery/", "AmqpDelivery"],
       ["amqplib/"],
       ["AmqplibDriver"],
       ["CurrentDriver"],
@@ -25,6 +25,7 @@ export const packages: ReadonlyArray<Package> = [
       ["AmqpChannel", "AmqpTopology"],
       ["publisher/", "AmqpPublisher"],
       ["consumer/", "AmqpConsumer"],
+      ["contract/", "AmqpContract", "AsyncApi"],
       ["index"]
     ]
   },

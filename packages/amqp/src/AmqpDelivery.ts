@@ -3,38 +3,36 @@
  */
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
-import * as Schema from "effect/Schema"
+import type * as Schema from "effect/Schema"
 import type { DriverDelivery, WireProperties } from "./AmqpDriver.ts"
 import type { Headers } from "./AmqpMessage.ts"
+import type { Codec, Decoder } from "./Codec.ts"
+import * as JsonBody from "./internal/body/json.ts"
+import { plainBody } from "./internal/body/plainBody.ts"
 import type { DeliveryChannel } from "./internal/delivery/acknowledgements.ts"
 import * as Attempts from "./internal/delivery/retryHeaders.ts"
 
-/** The body of a delivery is not what was expected of it. */
+/**
+ * The body of a delivery is not what its reader expects. `AmqpConsumer` hands it to the failure policy.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
 export class DecodeError extends Data.TaggedError("DecodeError")<{
+  readonly queue: string
   readonly messageId: string | undefined
+  /** The property `type` of the message. */
+  readonly type: string | undefined
+  /** The header `x-schema-version` of the message, see `AmqpContract`. */
+  readonly version: unknown
   readonly detail: string
 }> {
   override get message(): string {
-    return `the body of message ${this.messageId ?? "without an id"} cannot be decoded: ${this.detail}`
+    const type = this.type === undefined ? "" : `, type "${this.type}"`
+    const version = this.version === undefined ? "" : `, version ${String(this.version)}`
+    return `the body of message ${this.messageId ?? "without an id"} of "${this.queue}"${type}${version} ` +
+      `cannot be decoded: ${this.detail}`
   }
-}
-
-const utf8 = new TextDecoder("utf-8", { fatal: true })
-
-type Decoder<S extends Schema.Constraint> = (
-  text: string
-) => Effect.Effect<S["Type"], Schema.SchemaError, S["DecodingServices"]>
-
-// A decoder costs more to make than to use.
-const decoders = new WeakMap<Schema.Constraint, Decoder<Schema.Constraint>>()
-
-const decoderOf = <S extends Schema.Constraint>(schema: S): Decoder<S> => {
-  let decoder = decoders.get(schema) as Decoder<S> | undefined
-  if (decoder === undefined) {
-    decoder = Schema.decodeUnknownEffect(Schema.fromJsonString(Schema.toCodecJson(schema)))
-    decoders.set(schema, decoder)
-  }
-  return decoder
 }
 
 /** A message that the broker handed over, and that is to be acknowledged on the channel it came by. */
@@ -116,19 +114,14 @@ export class Delivery {
     return this.#channel !== undefined && !this.#channel.isOpen
   }
 
-  /** The body as UTF-8 text; fails with {@link DecodeError} if it is not. */
+  /** Reads the body as UTF-8 text, decompressed if it is gzip; fails with {@link DecodeError} if it is no text. */
   get text(): Effect.Effect<string, DecodeError> {
-    return Effect.suspend(() => {
-      try {
-        return Effect.succeed(utf8.decode(this.body))
-      } catch {
-        return Effect.fail(new DecodeError({ messageId: this.messageId, detail: "it is not UTF-8 text" }))
-      }
-    })
+    return this.#read(JsonBody.text)
   }
 
   /**
-   * The body as JSON of a schema; fails with {@link DecodeError} if it is not.
+   * Reads the body as JSON by a schema: what `Codec.json` wrote, and the plain JSON of any other publisher. Fails with
+   * {@link DecodeError} if the schema refuses it.
    *
    * @example
    * ```ts
@@ -136,11 +129,43 @@ export class Delivery {
    * ```
    */
   json<S extends Schema.Constraint>(schema: S): Effect.Effect<S["Type"], DecodeError, S["DecodingServices"]> {
-    return Effect.flatMap(this.text, (text) =>
-      Effect.mapError(
-        decoderOf(schema)(text),
-        (error) => new DecodeError({ messageId: this.messageId, detail: error.message })
-      ))
+    return this.#read(JsonBody.decoder(schema) as Decoder<S>)
+  }
+
+  /**
+   * Reads the body by a codec and a schema, decompressed if it is gzip. Fails with {@link DecodeError} if the body is
+   * not what the codec reads, or the schema refuses it.
+   *
+   * @example
+   * ```ts
+   * const order = yield* delivery.decode(Codec.schemaBinary, Order)
+   * ```
+   * @since 0.2.0
+   */
+  decode<S extends Schema.Constraint>(
+    codec: Codec,
+    schema: S
+  ): Effect.Effect<S["Type"], DecodeError, S["DecodingServices"]> {
+    return this.#read(codec.decoder(schema))
+  }
+
+  #read<A, R>(
+    decode: (body: Uint8Array) => Effect.Effect<A, { readonly message: string }, R>
+  ): Effect.Effect<A, DecodeError, R> {
+    return Effect.suspend(() => {
+      const body = plainBody(this.properties, this.body)
+      return Effect.mapError(
+        body instanceof Uint8Array ? decode(body) : Effect.flatMap(body, decode),
+        ({ message }) =>
+          new DecodeError({
+            queue: this.queue,
+            messageId: this.messageId,
+            type: this.properties.type,
+            version: this.headers["x-schema-version"],
+            detail: message
+          })
+      )
+    })
   }
 
   /**
