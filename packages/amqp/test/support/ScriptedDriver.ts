@@ -64,6 +64,7 @@ export const make = (
             serverProperties: { product: "scripted" },
             frameMax: 131072,
             openChannel: () => Effect.fail(lost),
+            updateSecret: () => Effect.fail(lost),
             close: Effect.sync(() =>
               end(new AmqpError.AmqpError({ operation: "close", reason: new AmqpError.ConnectionClosed() }))
             ),

@@ -153,6 +153,7 @@ const makeConnection = (link: Link, serverProperties: Readonly<Record<string, un
   serverProperties,
   frameMax,
   openChannel: ({ confirm }, events) => openChannel(link, confirm, events),
+  updateSecret: () => Effect.void,
   close: Effect.callback<void>((resume) => {
     const forget = link.goodbye(() => resume(Effect.void))
     return Effect.sync(forget)

@@ -1,5 +1,6 @@
 import type { Channel, ChannelModel } from "amqplib"
 import * as Effect from "effect/Effect"
+import * as Redacted from "effect/Redacted"
 import type { Socket } from "node:net"
 import type { DriverConnection, DriverConnectionEvents } from "../../AmqpDriver.ts"
 import * as AmqpError from "../../AmqpError.ts"
@@ -24,6 +25,8 @@ export const makeConnection = (
 ): DriverConnection => {
   const connection = connectionOf(model)
   const channels = new Set<ChannelState>()
+  // Called at the end of the connection for whoever waits for an answer that is not a channel's.
+  const endings = new Set<() => void>()
   let lastError: unknown
   let closedWith: AmqpError.AmqpError | undefined
   let closing = false
@@ -32,6 +35,7 @@ export const makeConnection = (
     if (closedWith !== undefined) return
     closedWith = error
     for (const channel of channels) channel.finish(error)
+    for (const ended of endings) ended()
     events.onClose(error)
   }
   // amqplib only half-closes the socket, which stays for ever if the peer is gone.
@@ -105,6 +109,18 @@ export const makeConnection = (
         return Effect.sync(() => {
           state.isAbandoned = true
         })
+      }),
+    updateSecret: (secret, reason) =>
+      Effect.callback((resume) => {
+        const ended = () => {
+          const error = closedWith!
+          resume(Effect.fail(new AmqpError.AmqpError({ operation: "updateSecret", reason: error.reason })))
+        }
+        if (closedWith !== undefined) return ended()
+        endings.add(ended)
+        const updating = (async () => model.updateSecret(Buffer.from(Redacted.value(secret)), reason))()
+        updating.then(() => resume(Effect.void), () => {}).finally(() => endings.delete(ended))
+        return Effect.sync(() => endings.delete(ended))
       }),
     close: Effect.suspend(() => {
       // amqplib would wait for an answer that cannot come.

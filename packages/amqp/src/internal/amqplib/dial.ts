@@ -42,13 +42,12 @@ export const connect = (
         protocol: options.tls === undefined ? "amqp" : "amqps",
         hostname: options.host,
         port: options.port,
-        username: options.username,
-        password: Redacted.value(options.password),
         vhost: encodeURIComponent(options.vhost),
         heartbeat: options.heartbeat,
         frameMax
       }, {
         ...tlsOptions(options),
+        credentials: credentials(options),
         noDelay: true,
         clientProperties: { ...clientProperties, connection_name: options.connectionName },
         signal: abort.signal
@@ -92,6 +91,18 @@ export const connect = (
     })
   })
 
+const credentials = ({ mechanism, password, username }: DriverConnectOptions) => {
+  switch (mechanism) {
+    case "EXTERNAL":
+      return amqplib.credentials.external()
+    case "AMQPLAIN":
+      return amqplib.credentials.amqplain(username, Redacted.value(password))
+    case "PLAIN":
+    case undefined:
+      return amqplib.credentials.plain(username, Redacted.value(password))
+  }
+}
+
 const tlsOptions = (options: DriverConnectOptions) => {
   const tls = options.tls
   if (tls === undefined) return {}
@@ -102,8 +113,10 @@ const tlsOptions = (options: DriverConnectOptions) => {
       : { ca: typeof tls.ca === "string" || tls.ca instanceof Uint8Array ? bytes(tls.ca) : tls.ca.map(bytes) }),
     ...(tls.cert === undefined ? {} : { cert: bytes(tls.cert) }),
     ...(tls.key === undefined ? {} : { key: Redacted.value(tls.key) }),
+    ...(tls.pfx === undefined ? {} : { pfx: Buffer.from(Redacted.value(tls.pfx)) }),
     ...(tls.passphrase === undefined ? {} : { passphrase: Redacted.value(tls.passphrase) }),
     ...(tls.servername === undefined ? {} : { servername: tls.servername }),
-    minVersion: tls.minVersion ?? "TLSv1.2"
+    minVersion: tls.minVersion ?? "TLSv1.2",
+    ...(tls.insecureAcceptAnyCertificate === true ? { rejectUnauthorized: false } : {})
   }
 }
