@@ -9,7 +9,7 @@ import type { Headers } from "./AmqpMessage.ts"
 import type { Codec, Decoder } from "./Codec.ts"
 import * as JsonBody from "./internal/body/json.ts"
 import { plainBody } from "./internal/body/plainBody.ts"
-import type { DeliveryChannel } from "./internal/delivery/acknowledgements.ts"
+import type { Acknowledgements } from "./internal/delivery/acknowledgements.ts"
 import * as Attempts from "./internal/delivery/retryHeaders.ts"
 
 /**
@@ -49,7 +49,7 @@ export class Delivery {
   readonly routingKey: string
   readonly properties: WireProperties
   readonly body: Uint8Array
-  readonly #channel: DeliveryChannel | undefined
+  readonly #channel: Acknowledgements | undefined
   /** What the broker calls the queue. */
   readonly #queueName: string
   #settled = false
@@ -58,7 +58,7 @@ export class Delivery {
   constructor(
     from: DriverDelivery,
     epoch: number,
-    channel: DeliveryChannel | undefined,
+    channel: Acknowledgements | undefined,
     queue: string,
     queueName: string
   ) {
@@ -210,7 +210,7 @@ export class Delivery {
   }
 
   /** The channel to settle it on, for the first who asks. */
-  #take(): DeliveryChannel | undefined {
+  #take(): Acknowledgements | undefined {
     // Without a channel the broker expects no acknowledgement, and would close the channel at one.
     if (this.#settled || this.#channel === undefined) return undefined
     this.#settled = true
