@@ -2,12 +2,12 @@ import { assert, describe, it } from "@effect/vitest"
 import { Config, ConfigProvider, Effect, Fiber, Layer } from "effect"
 import { AmqpConsumer } from "effect-amqp"
 import { onMemory, ready, send, unacked, work } from "../support/Consuming.ts"
-import { settled } from "../support/Time.ts"
+import { pass, settled } from "../support/Time.ts"
 
 describe("AmqpConsumer.layerConfig", () => {
   const worker = AmqpConsumer.layerConfig(work, () => Effect.never, {
     prefetch: Config.Int("WORKER_PREFETCH"),
-    drainTimeout: Config.succeed("0 seconds"),
+    drainTimeout: Config.succeed("1 second"),
     onFailure: Config.succeed("requeue")
   })
 
@@ -17,7 +17,9 @@ describe("AmqpConsumer.layerConfig", () => {
       yield* settled
       yield* send("a", "b", "c")
       assert.deepStrictEqual([yield* unacked, yield* ready("work")], [2, 1])
-      yield* Fiber.interrupt(launched)
+      const stopping = yield* Effect.forkChild(Fiber.interrupt(launched))
+      yield* pass(3000)
+      yield* Fiber.join(stopping)
     })).pipe(Effect.provide(ConfigProvider.layer(ConfigProvider.fromUnknown({ WORKER_PREFETCH: 2 })))))
 
   it.effect("fails to build with a ConfigError where an option cannot be read", () =>
