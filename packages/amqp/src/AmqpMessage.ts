@@ -2,7 +2,6 @@
  * Messages as applications write and read them.
  */
 import type * as Duration from "effect/Duration"
-import type { TypedNumber } from "./internal/typedNumber.ts"
 
 /**
  * A value in a header table. Whole numbers keep the smallest AMQP integer type that holds them, others become doubles;
@@ -13,12 +12,10 @@ import type { TypedNumber } from "./internal/typedNumber.ts"
 export type HeaderValue =
   | string
   | number
-  | bigint
   | boolean
   | null
   | Date
   | Uint8Array
-  | TypedNumber
   | ReadonlyArray<HeaderValue>
   | { readonly [key: string]: HeaderValue | undefined }
 

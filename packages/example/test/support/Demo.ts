@@ -19,7 +19,7 @@ const tsx = createRequire(import.meta.url).resolve("tsx/cli")
 const directory = resolve(import.meta.dirname, "../..")
 
 /** The source files that can be run. */
-export type Program = "main.ts" | "consume.ts"
+export type Program = "main.ts" | "consume.ts" | "shop.ts"
 
 /** Start it with these arguments, and with no more of the environment than this. It ends with the scope. */
 export const start = Effect.fnUntraced(function*(

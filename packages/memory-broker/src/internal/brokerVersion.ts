@@ -28,18 +28,10 @@ export interface Dialect {
   readonly refusesTypeOnChannel: boolean
   /** Before 4.3 a mandatory direct reply that was delivered was returned all the same. */
   readonly returnsReplies: boolean
-  /** Before 4.3 a `basic.nack` that requeued counted as a failed delivery. Reject and a closed channel always do. */
-  readonly countsNacks: boolean
-  /** Since 4.3 quorum queues tell how often a message came back, failed or not. */
-  readonly tellsAcquired: boolean
-  /** Since 4.3 a dead letter that failed takes its counts into its next queue, and is marked as redelivered there. */
-  readonly keepsCounts: boolean
-  /** Before 4.3 a quorum queue without a delivery limit put refused messages behind the others. */
-  readonly putsRefusedLast: boolean
-  /** Since 4.0 a negative delivery limit is none. Before, every message was over it when it came back. */
-  readonly readsNegativeLimit: boolean
-  /** Since 4.0 a dead letter has `x-last-death-…` headers. */
-  readonly namesLastDeath: boolean
+  /** Before 4.3 a delivery that was refused and requeued counted as one in vain; since then only one that was lost. */
+  readonly countsRefusals: boolean
+  /** Since 4.3 a dead letter that was delivered in vain is marked as redelivered in its next queue. */
+  readonly keepsRedelivered: boolean
   /** Since 4.3 exchanges that are not durable outlive a restart. */
   readonly keepsTransientExchanges: boolean
 }
@@ -55,12 +47,8 @@ const before4: Dialect = {
   storesQueueType: false,
   refusesTypeOnChannel: false,
   returnsReplies: true,
-  countsNacks: true,
-  tellsAcquired: false,
-  keepsCounts: false,
-  putsRefusedLast: true,
-  readsNegativeLimit: false,
-  namesLastDeath: false,
+  countsRefusals: true,
+  keepsRedelivered: false,
   keepsTransientExchanges: false
 }
 
@@ -74,9 +62,7 @@ const since4: Dialect = {
   namesPermission: true,
   keepsCc: true,
   storesQueueType: true,
-  refusesTypeOnChannel: true,
-  readsNegativeLimit: true,
-  namesLastDeath: true
+  refusesTypeOnChannel: true
 }
 
 export const dialects: Record<BrokerVersion, Dialect> = {
@@ -86,10 +72,8 @@ export const dialects: Record<BrokerVersion, Dialect> = {
     ...since4,
     version: "4.3.6",
     returnsReplies: false,
-    countsNacks: false,
-    tellsAcquired: true,
-    keepsCounts: true,
-    putsRefusedLast: false,
+    countsRefusals: false,
+    keepsRedelivered: true,
     keepsTransientExchanges: true
   }
 }

@@ -5,15 +5,17 @@
 import type { Dialect } from "./brokerVersion.ts"
 import type { DeathReason } from "./deadLetter.ts"
 import { bury, isCycle } from "./deadLetter.ts"
-import type { DeadEntry, Queue, QueueHost } from "./queue.ts"
+import type { Message } from "./message.ts"
+import type { Queue, QueueHost } from "./queue.ts"
 import { QueueTimers } from "./queueTimers.ts"
 import type { Timers } from "./timers.ts"
 
 /** A message that left its queue unconsumed and has not been dead-lettered yet. */
 interface Grave {
   readonly queue: Queue
-  readonly entry: DeadEntry
+  readonly message: Message
   readonly reason: DeathReason
+  readonly redelivered: boolean
 }
 
 export class DueWork implements QueueHost {
@@ -37,8 +39,8 @@ export class DueWork implements QueueHost {
     this.#touched.add(queue)
   }
 
-  deadLetter(queue: Queue, entry: DeadEntry, reason: DeathReason): void {
-    if (queue.settings.deadLetterExchange !== undefined) this.#graves.push({ queue, entry, reason })
+  deadLetter(queue: Queue, message: Message, reason: DeathReason, redelivered: boolean): void {
+    if (queue.settings.deadLetterExchange !== undefined) this.#graves.push({ queue, message, reason, redelivered })
   }
 
   queueDeleted(queue: Queue): void {
@@ -59,11 +61,11 @@ export class DueWork implements QueueHost {
     }
   }
 
-  #bury({ queue, entry, reason }: Grave): void {
+  #bury({ queue, message, reason, redelivered }: Grave): void {
     const { deadLetterExchange, deadLetterRoutingKey } = queue.settings
     if (deadLetterExchange === undefined) return
     const now = this.#timers.now
-    const buried = bury(entry.message, {
+    const buried = bury(message, {
       reason,
       queue: queue.name,
       deadLetterExchange,
@@ -73,7 +75,7 @@ export class DueWork implements QueueHost {
     })
     for (const target of queue.vhost.route(deadLetterExchange, buried)) {
       if (reason !== "rejected" && isCycle(buried, target.name)) continue
-      target.offer(buried, now, this.#dialect.keepsCounts && entry.failed > 0 ? entry : undefined)
+      target.offer(buried, now, redelivered && this.#dialect.keepsRedelivered)
       this.touch(target)
     }
   }

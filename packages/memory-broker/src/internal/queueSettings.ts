@@ -3,7 +3,6 @@
  */
 import type { QueueDeclaration } from "effect-amqp/AmqpDriver"
 import type { Headers, HeaderValue } from "effect-amqp/AmqpMessage"
-import type { Dialect } from "./brokerVersion.ts"
 import { sameValue } from "./headersMatch.ts"
 import { named, preconditionFailed } from "./replyFault.ts"
 
@@ -121,7 +120,7 @@ const overflows: ReadonlySet<HeaderValue | undefined> = new Set(["drop-head", "r
 export const readSettings = (
   declaration: QueueDeclaration,
   vhost: string,
-  dialect: Dialect
+  defaultDeliveryLimit: number | undefined
 ): QueueSettings => {
   const args = declaration.arguments
   const what = named("queue", declaration.queue, vhost)
@@ -195,10 +194,6 @@ export const readSettings = (
     maxPriority: whole("x-max-priority", 0, 255) ?? 0,
     singleActiveConsumer,
     // RabbitMQ takes anything here and reads only whole numbers.
-    deliveryLimit: typeof limit !== "number" || !Number.isInteger(limit)
-      ? dialect.deliveryLimit
-      : limit < 0 && dialect.readsNegativeLimit
-      ? undefined
-      : limit
+    deliveryLimit: typeof limit === "number" && limit >= 0 ? limit : defaultDeliveryLimit
   }
 }

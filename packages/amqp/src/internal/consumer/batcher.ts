@@ -1,6 +1,5 @@
 /**
- * Gathers deliveries into batches. A batch is full at its size, or when its window is over, which begins with its first
- * delivery.
+ * Gathers deliveries into batches: a batch is full at its size, or when its window is over, counted from its first.
  */
 import type { NonEmptyReadonlyArray } from "effect/Array"
 import type { Delivery } from "../../AmqpDelivery.ts"
@@ -11,7 +10,7 @@ export type Batch = NonEmptyReadonlyArray<Delivery>
 /** How a batch is gathered. */
 export interface BatcherOptions {
   readonly size: number
-  /** Calls back when the window is over; returns a function that stops it. */
+  /** Call back when the window is over; returns what stops it. */
   readonly startWindow: (onOver: () => void) => () => void
   readonly onBatch: (batch: Batch, arrivedAt: number) => void
 }
@@ -35,7 +34,7 @@ export class Batcher {
     if (this.#batch.length === this.#options.size) this.#close()
   }
 
-  /** Forgets what was gathered; returns how many deliveries that were. */
+  /** Forget what has been gathered; returns how much that was. */
   forget(): number {
     this.#stopWindow?.()
     return this.#batch.splice(0).length

@@ -1,0 +1,17 @@
+/**
+ * Traces, metrics and logs by OpenTelemetry's protocol, sent to the collector that `OTEL_EXPORTER_OTLP_ENDPOINT` names.
+ */
+import { Config, Effect, Layer, Option } from "effect"
+import { FetchHttpClient } from "effect/http"
+import { Otlp } from "effect/observability"
+
+/** Exports if the variable names a collector, such as `http://localhost:4318`, and does nothing otherwise. */
+export const layer = Layer.unwrap(
+  Effect.map(Config.option(Config.NonEmptyString("OTEL_EXPORTER_OTLP_ENDPOINT")), (endpoint) =>
+    Option.isNone(endpoint)
+      ? Layer.empty
+      : Layer.provide(
+        Otlp.layerJson({ baseUrl: endpoint.value, resource: { serviceName: "shop", serviceVersion: "1.0.0" } }),
+        FetchHttpClient.layer
+      ))
+)
