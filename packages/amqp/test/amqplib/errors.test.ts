@@ -83,17 +83,17 @@ describe("amqplib's errors become reasons", () => {
     [
       [404, "NOT_FOUND - no queue 'q' in vhost '/'", 50, 10, "NotFound", {
         entity: "queue",
-        name: "q",
+        entityName: "q",
         nodeDown: false
       }],
-      [404, "NOT_FOUND - no exchange 'e' in vhost '/'", 60, 40, "NotFound", { entity: "exchange", name: "e" }],
+      [404, "NOT_FOUND - no exchange 'e' in vhost '/'", 60, 40, "NotFound", { entity: "exchange", entityName: "e" }],
       [
         404,
         "NOT_FOUND - home node 'c2@localhost' of durable queue 'q' in vhost '/' is down or inaccessible",
         60,
         20,
         "NotFound",
-        { entity: "queue", name: "q", nodeDown: true }
+        { entity: "queue", entityName: "q", nodeDown: true }
       ],
       [
         406,
@@ -101,7 +101,7 @@ describe("amqplib's errors become reasons", () => {
         50,
         10,
         "TopologyMismatch",
-        { entity: "queue", name: "q", argument: "durable", wanted: "'false'", actual: "'true'" }
+        { entity: "queue", entityName: "q", argument: "durable", wanted: "'false'", actual: "'true'" }
       ],
       [406, "PRECONDITION_FAILED - unknown delivery tag 7", 60, 80, "ChannelClosed", {}],
       [406, "PRECONDITION_FAILED - delivery acknowledgement on channel 2 timed out", 0, 0, "ChannelClosed", {}],

@@ -100,9 +100,12 @@ describe("AmqpChannel", () => {
       const channel = yield* AmqpChannel.AmqpChannel
       yield* put("kept")
       const delivery = yield* take
-      assert.deepInclude(yield* reason(channel.checkQueue("missing")), { _tag: "NotFound", name: "missing" })
-      assert.deepInclude(yield* reason(channel.get("missing")), { _tag: "NotFound", name: "missing" })
-      assert.match((yield* reason(channel.checkQueue(""))).message, /^it does not exist \(NOT_FOUND - no previously/)
+      assert.deepInclude(yield* reason(channel.checkQueue("missing")), { _tag: "NotFound", entityName: "missing" })
+      assert.deepInclude(yield* reason(channel.get("missing")), { _tag: "NotFound", entityName: "missing" })
+      assert.match(
+        (yield* reason(channel.checkQueue(""))).message,
+        /^what was asked for does not exist \(NOT_FOUND - no previously/
+      )
       assert.strictEqual((yield* reason(channel.purgeQueue("missing")))._tag, "NotFound")
       assert.strictEqual(
         (yield* reason(channel.declareQueue({ name: "invoices", durable: false })))._tag,

@@ -10,7 +10,12 @@ import * as Virtual from "../support/Virtual.ts"
 /** What a broker says of a queue while the node that holds it is away: a refusal that heals. */
 const nodeDown = new AmqpError.AmqpError({
   operation: "declareQueue invoices",
-  reason: new AmqpError.NotFound({ entity: "queue", name: "invoices", replyText: "home node is down", nodeDown: true })
+  reason: new AmqpError.NotFound({
+    entity: "queue",
+    entityName: "invoices",
+    replyText: "home node is down",
+    nodeDown: true
+  })
 })
 
 describe("AmqpConnection when a session is lost", () => {

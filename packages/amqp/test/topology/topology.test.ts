@@ -99,7 +99,12 @@ describe("AmqpTopology", () => {
     Effect.gen(function*() {
       yield* AmqpTopology.declare(AmqpTopology.make(AmqpTopology.queue("q", { messageTtl: "1 second" })))
       const reason = yield* refusal(AmqpTopology.make(AmqpTopology.queue("q", { messageTtl: "2 seconds" })))
-      assert.deepInclude(reason, { _tag: "TopologyMismatch", entity: "queue", name: "q", argument: "x-message-ttl" })
+      assert.deepInclude(reason, {
+        _tag: "TopologyMismatch",
+        entity: "queue",
+        entityName: "q",
+        argument: "x-message-ttl"
+      })
       if (reason._tag === "TopologyMismatch") {
         assert.include(reason.wanted, "2000")
         assert.include(reason.actual, "1000")
@@ -113,7 +118,12 @@ describe("AmqpTopology", () => {
       yield* AmqpTopology.declare(Virtual.topology)
       const before = yield* broker.counts
       const reason = yield* refusal(AmqpTopology.make(AmqpTopology.exchange("orders", { type: "fanout" })))
-      assert.deepInclude(reason, { _tag: "TopologyMismatch", entity: "exchange", name: "orders", argument: "type" })
+      assert.deepInclude(reason, {
+        _tag: "TopologyMismatch",
+        entity: "exchange",
+        entityName: "orders",
+        argument: "type"
+      })
       assert.deepStrictEqual(yield* broker.counts, before)
       yield* channel.checkExchange("orders")
     }).pipe(Effect.provide(withChannel)))
@@ -141,7 +151,7 @@ describe("AmqpTopology", () => {
         AmqpTopology.queue("q"),
         AmqpTopology.bind(AmqpTopology.queue("q"), AmqpTopology.exchange("missing"))
       ))
-      assert.deepInclude(reason, { _tag: "NotFound", entity: "exchange", name: "missing" })
+      assert.deepInclude(reason, { _tag: "NotFound", entity: "exchange", entityName: "missing" })
     }).pipe(Effect.provide(connected)))
 
   it.effect("a reserved name is AccessRefused", () =>

@@ -30,7 +30,7 @@ export const nameOn = (session: Session, queue: QueueLike): Effect.Effect<string
       operation: `declareQueue ${queue.label}`,
       reason: new NotFound({
         entity: "queue",
-        name: queue.label,
+        entityName: queue.label,
         replyText: "no topology of this connection declares that server-named queue",
         nodeDown: false
       })

@@ -33,9 +33,9 @@ const keysOf = ({ exchange, routingKey }: Encoded): readonly [string, string] =>
 export const blameOf = ({ reason }: AmqpError): Blame | undefined => {
   if (reason._tag === "NotFound" && reason.entity === "exchange") {
     return {
-      fits: ({ exchange }) => exchange === reason.name,
-      outcome: (_, published) => new PublishError.ExchangeNotFound({ published, exchange: reason.name }),
-      common: reason.name
+      fits: ({ exchange }) => exchange === reason.entityName,
+      outcome: (_, published) => new PublishError.ExchangeNotFound({ published, exchange: reason.entityName }),
+      common: reason.entityName
     }
   }
   if (reason._tag === "AccessRefused") {

@@ -59,12 +59,12 @@ const reasonOfReplyCode = (reply: ReplyCode): AmqpErrorReason => {
     case 404: {
       const down = nodeDown.exec(replyText)
       if (down !== null) {
-        return new NotFound({ entity: "queue", name: down[1] ?? down[2] ?? "", replyText, nodeDown: true })
+        return new NotFound({ entity: "queue", entityName: down[1] ?? down[2] ?? "", replyText, nodeDown: true })
       }
       const match = missing.exec(replyText)
       return match === null
-        ? new NotFound({ entity: "other", name: "", replyText, nodeDown: false })
-        : new NotFound({ entity: match[1] as "exchange" | "queue", name: match[2]!, replyText, nodeDown: false })
+        ? new NotFound({ entity: "other", entityName: "", replyText, nodeDown: false })
+        : new NotFound({ entity: match[1] as "exchange" | "queue", entityName: match[2]!, replyText, nodeDown: false })
     }
     case 405:
       return new ResourceLocked({ replyText })
@@ -73,7 +73,7 @@ const reasonOfReplyCode = (reply: ReplyCode): AmqpErrorReason => {
       if (match !== null) {
         return new TopologyMismatch({
           entity: match[2] as "exchange" | "queue",
-          name: match[3]!,
+          entityName: match[3]!,
           argument: match[1]!,
           wanted: match[4]!,
           actual: match[5]!,
