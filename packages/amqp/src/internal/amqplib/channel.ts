@@ -30,11 +30,8 @@ export const makeChannel = (channel: Channel, state: ChannelState): DriverChanne
   }
 
   const writer = writerOf(channel)
-  const publish = (message: WireMessage): boolean => {
-    const writable = writer.sendMessage(message, wireProperties(message.properties), asBuffer(message.body))
-    if (state.confirm) writer.pushConfirmCallback(undefined)
-    return writable
-  }
+  const publish = (message: WireMessage): boolean =>
+    writer.sendMessage(message, wireProperties(message.properties), asBuffer(message.body))
 
   return {
     isOpen: () => state.isOpen,

@@ -3,6 +3,7 @@ import type { DriverChannelEvents } from "../../AmqpDriver.ts"
 import * as AmqpError from "../../AmqpError.ts"
 import { channelError, invalidReason } from "./errors.ts"
 import type { Confirm } from "./internals.ts"
+import { cancelOnce, onConfirm } from "./internals.ts"
 
 /**
  * One channel from before its first frame to its end. Nothing else knows that a channel has ended, and why.
@@ -59,14 +60,12 @@ export class ChannelState {
         messageId: message.properties.messageId as string | undefined
       })
     })
-    if (this.confirm) {
-      channel.on("ack", (fields: Confirm) => this.#confirmed(fields.deliveryTag, fields.multiple, true))
-      channel.on("nack", (fields: Confirm) => this.#confirmed(fields.deliveryTag, fields.multiple, false))
-    }
+    onConfirm(channel, (confirm, ack) => this.#confirmed(confirm, ack))
+    cancelOnce(channel)
   }
 
-  #confirmed(deliveryTag: number, multiple: boolean, ack: boolean): void {
-    if (deliveryTag > this.published) {
+  #confirmed({ deliveryTag, multiple }: Confirm, ack: boolean): void {
+    if (!(deliveryTag > 0 && deliveryTag <= this.published)) {
       this.#destroy(
         new AmqpError.AmqpError({
           operation: "connection",

@@ -6,9 +6,10 @@ import type { DriverConnection, DriverConnectionEvents } from "../../AmqpDriver.
 import * as AmqpError from "../../AmqpError.ts"
 import { makeChannel } from "./channel.ts"
 import { ChannelState } from "./channelState.ts"
+import { watchCloses } from "./closedNumbers.ts"
 import { writeTogether } from "./corking.ts"
 import { closeReason } from "./errors.ts"
-import { connectionOf } from "./internals.ts"
+import { connectionOf, frameOverhead } from "./internals.ts"
 
 // How long a goodbye may take, to be flushed and to be answered, before its socket is destroyed.
 const lingerMillis = 1000
@@ -60,14 +61,15 @@ export const makeConnection = (
   model.on("blocked", (reason: string) => events.onBlocked(reason))
   model.on("unblocked", () => events.onUnblocked())
 
+  connection.maxFrameSize = connection.frameMax - frameOverhead
   if (socket !== undefined) writeTogether(connection, socket)
 
   // createChannel calls freshChannel synchronously, so the wrapped call belongs to the channel being opened.
   let opening: ChannelState | undefined
-  const freshChannel = connection.freshChannel.bind(connection)
+  const numbers = watchCloses(connection)
   connection.freshChannel = (channel, channelOptions) => {
     opening?.attach(channel)
-    return freshChannel(channel, channelOptions)
+    return numbers.number(channel, channelOptions)
   }
 
   const destroyUnsafe = (error: AmqpError.AmqpError) => {
@@ -85,8 +87,10 @@ export const makeConnection = (
         opening = state
         const opened: Promise<Channel> = channelOptions.confirm ? model.createConfirmChannel() : model.createChannel()
         opening = undefined
+        const count = numbers.openings()
         opened.then(
           (channel) => {
+            numbers.answered(count)
             if (state.isAbandoned) {
               channel.close().catch(() => {})
             } else {

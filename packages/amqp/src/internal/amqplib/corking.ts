@@ -3,10 +3,10 @@
  */
 import type { Socket } from "node:net"
 import type { Connection } from "./internals.ts"
+import { frameOverhead } from "./internals.ts"
 
 const bodyFrame = 3
 const frameEnd = Buffer.from([206])
-const frameOverhead = 8
 
 /**
  * Writes what amqplib wrote in a turn in one system call.

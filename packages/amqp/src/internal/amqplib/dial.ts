@@ -12,7 +12,8 @@ import type { HandshakeWatch } from "./handshakeWatch.ts"
 import { watch } from "./handshakeWatch.ts"
 import { connectionOf } from "./internals.ts"
 
-const frameMax = 131072
+// Of the largest frame, as it is offered to the broker and as it is read during the handshake.
+const limits = { frameMax: 131072, maxFrameSize: 131072 }
 
 const clientProperties = {
   product: "effect-amqp",
@@ -44,7 +45,7 @@ export const connect = (
         port: options.port,
         vhost: encodeURIComponent(options.vhost),
         heartbeat: options.heartbeat,
-        frameMax
+        ...limits
       }, {
         ...tlsOptions(options),
         credentials: credentials(options),

@@ -6,6 +6,7 @@
  *   and before a write that has failed is told.
  */
 import type { Socket } from "node:net"
+import { frameOverhead } from "./internals.ts"
 
 /** What was seen of the peer until the handshake ended. */
 export interface HandshakeSeen {
@@ -24,8 +25,7 @@ export interface HandshakeWatch {
 }
 
 const methodFrame = 1
-const frameOverhead = 8
-const maxHandshakeFrame = 1024 * 1024
+const maxHandshakeFrame = 128 * 1024
 const connectionTune = 0x000a001e
 const connectionOpenOk = 0x000a0029
 const connectionClose = 0x000a0032
