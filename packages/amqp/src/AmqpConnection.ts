@@ -8,7 +8,6 @@
  * @see https://www.rabbitmq.com/docs/connections
  */
 import * as Config from "effect/Config"
-import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -25,14 +24,13 @@ import { CurrentDriver } from "./CurrentDriver.ts"
 import { bound, invalid } from "./internal/checkOptions.ts"
 import type { Endpoint, EndpointInput } from "./internal/connection/endpoints.ts"
 import * as Endpoints from "./internal/connection/endpoints.ts"
-import type { Session } from "./internal/connection/session.ts"
+import { AmqpConnection, TypeId } from "./internal/connection/service.ts"
 import type { Closed, ConsumerHealth, Failed, Health, Role, State } from "./internal/connection/state.ts"
-import type { Registration, Setup, Supervisor } from "./internal/connection/supervisor.ts"
+import type { Registration, Supervisor } from "./internal/connection/supervisor.ts"
 import * as SupervisorModule from "./internal/connection/supervisor.ts"
 
-const TypeId = "~effect-amqp/AmqpConnection"
-
 export type { EndpointInput } from "./internal/connection/endpoints.ts"
+export { AmqpConnection } from "./internal/connection/service.ts"
 export type {
   Attached,
   Blocked,
@@ -48,61 +46,6 @@ export type {
   Role,
   State
 } from "./internal/connection/state.ts"
-
-/** A connection that recovers by itself. */
-export interface AmqpConnection {
-  readonly [TypeId]: typeof TypeId
-  /** The states of the sessions and of the consumers now. */
-  readonly health: Effect.Effect<Health>
-  /** The state of the first session now: all there is to know unless the program both publishes and consumes. */
-  readonly state: Effect.Effect<State>
-  /** Every change of state of either session, beginning with the present ones. */
-  readonly changes: Stream.Stream<State>
-  /**
-   * Wait for the end of the connection: succeeds when the application closes it, fails with `ReconnectAbandoned` when
-   * it gave up, and with `InvalidConfiguration` when a schedule or the driver threw. Race it against a program that must
-   * not outlive its broker.
-   */
-  readonly finished: Effect.Effect<void, AmqpError>
-  /**
-   * Run an effect on every session of a role, now and after each recovery, in registration order, before the session
-   * is announced; without a role, on every session. What it acquires is released when the session ends, or the caller's
-   * scope. Waits until it ran once, and fails if it cannot: a failure that is retryable is retried for three heartbeats.
-   * Once it ran, it is retried for as long as its failures are retryable; another one ends the registration, and
-   * `onFailed` is told.
-   *
-   * This is what channels, topologies, publishers and consumers recover by.
-   *
-   * @internal
-   */
-  readonly register: (
-    role: Role | undefined,
-    setup: Setup,
-    onFailed?: (error: AmqpError) => void
-  ) => Effect.Effect<void, AmqpError, Scope.Scope>
-  /**
-   * Run an operation on the live session of a role, after waiting for one for at most the operation deadline. What the
-   * operation asks the broker has deadlines of its own.
-   *
-   * @internal
-   */
-  readonly withSession: <A>(
-    role: Role | undefined,
-    operation: string,
-    use: (session: Session) => Effect.Effect<A, AmqpError>
-  ) => Effect.Effect<A, AmqpError>
-  /**
-   * Let a consumer be seen in the health until the scope ends.
-   *
-   * @internal
-   */
-  readonly watchConsumer: (health: () => ConsumerHealth) => Effect.Effect<void, never, Scope.Scope>
-}
-
-/** The service of a connection that recovers by itself. */
-export const AmqpConnection: Context.Service<AmqpConnection, AmqpConnection> = Context.Service<AmqpConnection>(
-  "effect-amqp/AmqpConnection"
-)
 
 /** TLS settings: PEM text or bytes. */
 export interface TlsOptions extends DriverTls {}

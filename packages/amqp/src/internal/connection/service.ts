@@ -1,0 +1,69 @@
+/**
+ * The service `AmqpConnection`, apart from what makes one: a program that only declares a topology asks for the service,
+ * and loads no driver.
+ */
+import * as Context from "effect/Context"
+import type * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
+import type * as Stream from "effect/Stream"
+import type { AmqpError } from "../../AmqpError.ts"
+import type { Session } from "./session.ts"
+import type { ConsumerHealth, Health, Role, State } from "./state.ts"
+import type { Setup } from "./supervisor.ts"
+
+export const TypeId = "~effect-amqp/AmqpConnection"
+
+/** A connection that recovers by itself. */
+export interface AmqpConnection {
+  readonly [TypeId]: typeof TypeId
+  /** The states of the sessions and of the consumers now. */
+  readonly health: Effect.Effect<Health>
+  /** The state of the first session now: all there is to know unless the program both publishes and consumes. */
+  readonly state: Effect.Effect<State>
+  /** Every change of state of either session, beginning with the present ones. */
+  readonly changes: Stream.Stream<State>
+  /**
+   * Wait for the end of the connection: succeeds when the application closes it, fails with `ReconnectAbandoned` when
+   * it gave up, and with `InvalidConfiguration` when a schedule or the driver threw. Race it against a program that must
+   * not outlive its broker.
+   */
+  readonly finished: Effect.Effect<void, AmqpError>
+  /**
+   * Run an effect on every session of a role, now and after each recovery, in registration order, before the session
+   * is announced; without a role, on every session. What it acquires is released when the session ends, or the caller's
+   * scope. Waits until it ran once, and fails if it cannot: a failure that is retryable is retried for three heartbeats.
+   * Once it ran, it is retried for as long as its failures are retryable; another one ends the registration, and
+   * `onFailed` is told.
+   *
+   * This is what channels, topologies, publishers and consumers recover by.
+   *
+   * @internal
+   */
+  readonly register: (
+    role: Role | undefined,
+    setup: Setup,
+    onFailed?: (error: AmqpError) => void
+  ) => Effect.Effect<void, AmqpError, Scope.Scope>
+  /**
+   * Run an operation on the live session of a role, after waiting for one for at most the operation deadline. What the
+   * operation asks the broker has deadlines of its own.
+   *
+   * @internal
+   */
+  readonly withSession: <A>(
+    role: Role | undefined,
+    operation: string,
+    use: (session: Session) => Effect.Effect<A, AmqpError>
+  ) => Effect.Effect<A, AmqpError>
+  /**
+   * Let a consumer be seen in the health until the scope ends.
+   *
+   * @internal
+   */
+  readonly watchConsumer: (health: () => ConsumerHealth) => Effect.Effect<void, never, Scope.Scope>
+}
+
+/** The service of a connection that recovers by itself. */
+export const AmqpConnection: Context.Service<AmqpConnection, AmqpConnection> = Context.Service<AmqpConnection>(
+  "effect-amqp/AmqpConnection"
+)
