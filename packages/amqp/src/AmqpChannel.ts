@@ -20,7 +20,7 @@ import { AmqpError, InvalidMessage } from "./AmqpError.ts"
 import { allOrNothing } from "./internal/allOrNothing.ts"
 import { keep } from "./internal/connection/keptChannel.ts"
 import type { Session } from "./internal/connection/session.ts"
-import { DeliveryChannel } from "./internal/delivery/acknowledgements.ts"
+import { Acknowledgements } from "./internal/delivery/acknowledgements.ts"
 import { Refused, shortString, tableSize } from "./internal/wire/limits.ts"
 
 const TypeId = "~effect-amqp/AmqpChannel"
@@ -147,7 +147,7 @@ const refuse = (operation: string, refused: Refused): AmqpError =>
 
 interface Opened {
   readonly channel: DriverChannel
-  readonly deliveries: DeliveryChannel
+  readonly deliveries: Acknowledgements
   readonly session: Session
   /** Queues that were seen to exist, so that reading from them does not risk the channel. */
   readonly known: Set<string>
@@ -191,7 +191,7 @@ const open = Effect.fnUntraced(function*(
         channel,
         session,
         known: new Set(),
-        deliveries: new DeliveryChannel(channel, () => stale++)
+        deliveries: new Acknowledgements(channel, () => stale++)
       }
       available.openUnsafe()
     }),

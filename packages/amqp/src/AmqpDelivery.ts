@@ -9,7 +9,7 @@ import type { Headers } from "./AmqpMessage.ts"
 import type { Codec, Decoder } from "./Codec.ts"
 import * as JsonBody from "./internal/body/json.ts"
 import { plainBody } from "./internal/body/plainBody.ts"
-import type { DeliveryChannel } from "./internal/delivery/acknowledgements.ts"
+import type { Acknowledgements } from "./internal/delivery/acknowledgements.ts"
 import * as Attempts from "./internal/delivery/retryHeaders.ts"
 
 /**
@@ -37,19 +37,19 @@ export class DecodeError extends Data.TaggedError("DecodeError")<{
 
 /** A message that the broker handed over, and that is to be acknowledged on the channel it came by. */
 export class Delivery {
-  /** Counts the sessions of the connection: a delivery of an earlier one cannot be acknowledged any more. */
+  /** The number of the session that delivered it; a delivery of an earlier session cannot be acknowledged any more. */
   readonly epoch: number
   readonly deliveryTag: number
-  /** The queue it came from; for a server-named queue the label that it has in the topology. */
+  /** The queue that it came from; for a server-named queue the label that the queue has in the topology. */
   readonly queue: string
-  /** Whether it may have been delivered before; not that anyone saw it. */
+  /** Says that it may have been delivered before, which does not mean that a handler saw it. */
   readonly redelivered: boolean
-  /** Where it was first published to; `AmqpConsumer.retry` keeps it, as it keeps the routing key. */
+  /** The exchange that it was first published to; `AmqpConsumer.retry` keeps it, and the routing key too. */
   readonly exchange: string
   readonly routingKey: string
   readonly properties: WireProperties
   readonly body: Uint8Array
-  readonly #channel: DeliveryChannel | undefined
+  readonly #channel: Acknowledgements | undefined
   /** What the broker calls the queue. */
   readonly #queueName: string
   #settled = false
@@ -58,7 +58,7 @@ export class Delivery {
   constructor(
     from: DriverDelivery,
     epoch: number,
-    channel: DeliveryChannel | undefined,
+    channel: Acknowledgements | undefined,
     queue: string,
     queueName: string
   ) {
@@ -95,7 +95,7 @@ export class Delivery {
   }
 
   /**
-   * Which attempt at the message this is, counted from 1, as far as its headers tell:
+   * The number of this attempt at the message, counted from 1, as far as its headers tell:
    *
    * - `x-retry-attempt` if `AmqpConsumer.retry` delayed it for this queue; otherwise one more than `x-death` says that
    *   this queue rejected it, where expiry in a queue does not count;
@@ -109,7 +109,7 @@ export class Delivery {
     return Attempts.attempts(this.properties.headers, this.#queueName, this.redelivered)
   }
 
-  /** Whether the channel that it came by is gone: then it will come again, and acknowledging it writes nothing. */
+  /** Says that the channel that it came by is gone: it comes again, and acknowledging it writes nothing. */
   get isStale(): boolean {
     return this.#channel !== undefined && !this.#channel.isOpen
   }
@@ -169,22 +169,25 @@ export class Delivery {
   }
 
   /**
-   * Tell the broker that the message was handled, and with `multiple` all before it on its channel. Each delivery is
-   * settled once. False if nothing was written: it was settled before, or its channel is gone, so that the broker has
-   * put it back already; then it will come again.
+   * Tells the broker that the message was handled, and with `multiple` all messages before it on its channel. Each
+   * delivery is settled once. Returns `false` if nothing was written: the delivery was settled before, or its channel is
+   * gone, so that the broker has put the message back already and it comes again.
    */
   ack(options?: { readonly multiple?: boolean | undefined }): Effect.Effect<boolean> {
     return Effect.sync(() => this.ackUnsafe(options?.multiple === true))
   }
 
-  /** Refuse the message: back into the queue (`requeue`), or to the dead letter exchange, the default; as {@link ack}. */
+  /**
+   * Refuses the message, otherwise as {@link ack}: it goes to the dead letter exchange, or with `requeue` back into its
+   * queue. Quorum queues of RabbitMQ 4.3 do not count a nack against the delivery limit; they count {@link reject}.
+   */
   nack(
     options?: { readonly requeue?: boolean | undefined; readonly multiple?: boolean | undefined }
   ): Effect.Effect<boolean> {
     return Effect.sync(() => this.nackUnsafe(options?.multiple === true, options?.requeue === true))
   }
 
-  /** `basic.reject`: as {@link nack} for one message, in plain AMQP 0-9-1. */
+  /** Refuses the message by `basic.reject`, otherwise as {@link nack}: for a message whose handler failed. */
   reject(options?: { readonly requeue?: boolean | undefined }): Effect.Effect<boolean> {
     return Effect.sync(() => this.#take()?.reject(this.deliveryTag, options?.requeue === true) === true)
   }
@@ -209,8 +212,8 @@ export class Delivery {
     return this.#take()?.nack(this.deliveryTag, multiple, requeue) === true
   }
 
-  /** The channel to settle it on, for the first who asks. */
-  #take(): DeliveryChannel | undefined {
+  /** Returns the acknowledgements to settle it with, once. */
+  #take(): Acknowledgements | undefined {
     // Without a channel the broker expects no acknowledgement, and would close the channel at one.
     if (this.#settled || this.#channel === undefined) return undefined
     this.#settled = true

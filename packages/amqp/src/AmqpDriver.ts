@@ -185,6 +185,8 @@ export interface WireProperties {
   readonly contentType?: string | undefined
   readonly contentEncoding?: string | undefined
   readonly headers?: Headers | undefined
+  /** The entries of the header table as they were received; written instead of `headers` where both are there. */
+  readonly rawHeaders?: Uint8Array | undefined
   /** 1 is transient, 2 is persistent. */
   readonly deliveryMode?: number | undefined
   readonly priority?: number | undefined

@@ -2,6 +2,7 @@
  * Messages as applications write and read them.
  */
 import type * as Duration from "effect/Duration"
+import type { TypedNumber } from "./internal/typedNumber.ts"
 
 /**
  * A value in a header table. Whole numbers keep the smallest AMQP integer type that holds them, others become doubles;
@@ -12,10 +13,12 @@ import type * as Duration from "effect/Duration"
 export type HeaderValue =
   | string
   | number
+  | bigint
   | boolean
   | null
   | Date
   | Uint8Array
+  | TypedNumber
   | ReadonlyArray<HeaderValue>
   | { readonly [key: string]: HeaderValue | undefined }
 

@@ -116,10 +116,10 @@ export class Broker {
           this.#deliveries.acknowledge(channel, command.deliveryTag, command.multiple)
           break
         case "Nack":
-          this.#deliveries.refuse(channel, command.deliveryTag, command.multiple, command.requeue)
+          this.#deliveries.nack(channel, command.deliveryTag, command.multiple, command.requeue)
           break
         case "Reject":
-          this.#deliveries.refuse(channel, command.deliveryTag, false, command.requeue)
+          this.#deliveries.reject(channel, command.deliveryTag, command.requeue)
           break
       }
       this.settle()

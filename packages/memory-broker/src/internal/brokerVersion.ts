@@ -28,10 +28,18 @@ export interface Dialect {
   readonly refusesTypeOnChannel: boolean
   /** Before 4.3 a mandatory direct reply that was delivered was returned all the same. */
   readonly returnsReplies: boolean
-  /** Before 4.3 a delivery that was refused and requeued counted as one in vain; since then only one that was lost. */
-  readonly countsRefusals: boolean
-  /** Since 4.3 a dead letter that was delivered in vain is marked as redelivered in its next queue. */
-  readonly keepsRedelivered: boolean
+  /** Before 4.3 a `basic.nack` that requeued counted as a failed delivery. Reject and a closed channel always do. */
+  readonly countsNacks: boolean
+  /** Since 4.3 quorum queues tell how often a message came back, failed or not. */
+  readonly tellsAcquired: boolean
+  /** Since 4.3 a dead letter that failed takes its counts into its next queue, and is marked as redelivered there. */
+  readonly keepsCounts: boolean
+  /** Before 4.3 a quorum queue without a delivery limit put refused messages behind the others. */
+  readonly putsRefusedLast: boolean
+  /** Since 4.0 a negative delivery limit is none. Before, every message was over it when it came back. */
+  readonly readsNegativeLimit: boolean
+  /** Since 4.0 a dead letter has `x-last-death-…` headers. */
+  readonly namesLastDeath: boolean
   /** Since 4.3 exchanges that are not durable outlive a restart. */
   readonly keepsTransientExchanges: boolean
 }
@@ -47,8 +55,12 @@ const before4: Dialect = {
   storesQueueType: false,
   refusesTypeOnChannel: false,
   returnsReplies: true,
-  countsRefusals: true,
-  keepsRedelivered: false,
+  countsNacks: true,
+  tellsAcquired: false,
+  keepsCounts: false,
+  putsRefusedLast: true,
+  readsNegativeLimit: false,
+  namesLastDeath: false,
   keepsTransientExchanges: false
 }
 
@@ -62,7 +74,9 @@ const since4: Dialect = {
   namesPermission: true,
   keepsCc: true,
   storesQueueType: true,
-  refusesTypeOnChannel: true
+  refusesTypeOnChannel: true,
+  readsNegativeLimit: true,
+  namesLastDeath: true
 }
 
 export const dialects: Record<BrokerVersion, Dialect> = {
@@ -72,8 +86,10 @@ export const dialects: Record<BrokerVersion, Dialect> = {
     ...since4,
     version: "4.3.6",
     returnsReplies: false,
-    countsRefusals: false,
-    keepsRedelivered: true,
+    countsNacks: false,
+    tellsAcquired: true,
+    keepsCounts: true,
+    putsRefusedLast: false,
     keepsTransientExchanges: true
   }
 }

@@ -58,6 +58,13 @@ export const bury = (message: Message, options: {
       "x-first-death-exchange": message.exchange
     }
     : {}
+  const last = options.dialect.namesLastDeath
+    ? {
+      "x-last-death-reason": options.reason,
+      "x-last-death-queue": options.queue,
+      "x-last-death-exchange": message.exchange
+    }
+    : {}
   const { CC: _, ...withoutCc } = headers
   return {
     exchange: options.deadLetterExchange,
@@ -67,6 +74,7 @@ export const bury = (message: Message, options: {
       headers: {
         ...(options.deadLetterRoutingKey === undefined || options.dialect.keepsCc ? headers : withoutCc),
         ...first,
+        ...last,
         "x-death": [death, ...(options.dialect.reversesDeaths ? others.toReversed() : others)]
       }
     },

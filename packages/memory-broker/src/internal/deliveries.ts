@@ -2,11 +2,11 @@
  * Deliveries and what becomes of them: a message that is out waits on its channel until it is acknowledged, refused or
  * abandoned.
  */
-import type { DriverDelivery } from "effect-amqp/AmqpDriver"
+import type { DriverDelivery, WireProperties } from "effect-amqp/AmqpDriver"
 import type { Dialect } from "./brokerVersion.ts"
 import type { Channel, Unacked } from "./channel.ts"
 import type { DueWork } from "./dueWork.ts"
-import type { Consumer, Queue } from "./queue.ts"
+import type { Consumer, Queue, ReturnCause } from "./queue.ts"
 import type { Entry } from "./readyMessages.ts"
 import { preconditionFailed } from "./replyFault.ts"
 import type { Timers } from "./timers.ts"
@@ -25,7 +25,6 @@ export class Deliveries {
   /** Give a message a delivery tag of a channel, and keep it as unacknowledged unless nobody is to acknowledge it. */
   hand(channel: Channel, queue: Queue, entry: Entry, noAck: boolean, consumer: Consumer | undefined): DriverDelivery {
     const { message } = entry
-    const isGet = consumer === undefined
     const deliveryTag = ++channel.deliverySequence
     if (!noAck) channel.unacked.set(deliveryTag, { queue, entry, consumer })
     return {
@@ -33,13 +32,25 @@ export class Deliveries {
       redelivered: entry.redelivered,
       exchange: message.exchange,
       routingKey: message.routingKeys[0],
-      properties: queue.settings.type === "quorum" && (entry.returns > 0 || (isGet && this.#dialect.countsFirstGet))
-        ? {
-          ...message.properties,
-          headers: { ...message.properties.headers, "x-delivery-count": entry.returns }
-        }
+      properties: queue.settings.type === "quorum"
+        ? this.#counted(message.properties, entry, consumer === undefined)
         : message.properties,
       body: message.body
+    }
+  }
+
+  /** The properties with the headers in which a quorum queue tells how often the message was delivered in vain. */
+  #counted(properties: WireProperties, { acquired, failed }: Entry, isGet: boolean): WireProperties {
+    const tellsFailed = failed > 0 || (isGet && this.#dialect.countsFirstGet)
+    const tellsAcquired = acquired > 0 && this.#dialect.tellsAcquired
+    if (!tellsFailed && !tellsAcquired) return properties
+    return {
+      ...properties,
+      headers: {
+        ...properties.headers,
+        ...(tellsAcquired ? { "x-acquired-count": acquired } : {}),
+        ...(tellsFailed ? { "x-delivery-count": failed } : {})
+      }
     }
   }
 
@@ -47,14 +58,25 @@ export class Deliveries {
     this.#release(this.#take(channel, deliveryTag, multiple))
   }
 
-  refuse(channel: Channel, deliveryTag: number, multiple: boolean, requeue: boolean): void {
+  nack(channel: Channel, deliveryTag: number, multiple: boolean, requeue: boolean): void {
     const unacked = this.#take(channel, deliveryTag, multiple)
-    if (requeue) this.#requeue(unacked, "refused")
-    else {
-      this.#release(unacked)
-      for (const { queue, entry } of unacked) {
-        if (!queue.isDeleted) this.#due.deadLetter(queue, entry.message, "rejected", entry.returns > 0)
-      }
+    if (requeue) this.#requeue(unacked, "nack")
+    else this.#discard(unacked, this.#dialect.countsNacks)
+  }
+
+  reject(channel: Channel, deliveryTag: number, requeue: boolean): void {
+    const unacked = this.#take(channel, deliveryTag, false)
+    if (requeue) this.#requeue(unacked, "reject")
+    else this.#discard(unacked, true)
+  }
+
+  #discard(unacked: ReadonlyArray<Unacked>, counts: boolean): void {
+    this.#release(unacked)
+    for (const { queue, entry } of unacked) {
+      if (queue.isDeleted) continue
+      entry.acquired++
+      if (counts) entry.failed++
+      this.#due.deadLetter(queue, entry, "rejected")
     }
   }
 
@@ -62,7 +84,7 @@ export class Deliveries {
   abandon(channel: Channel): void {
     const unacked = [...channel.unacked.values()]
     channel.unacked.clear()
-    this.#requeue(unacked, "abandoned")
+    this.#requeue(unacked, "close")
   }
 
   /** Take what one acknowledgement covers. An unknown tag closes the channel. */
@@ -96,7 +118,7 @@ export class Deliveries {
     }
   }
 
-  #requeue(unacked: ReadonlyArray<Unacked>, cause: "refused" | "abandoned"): void {
+  #requeue(unacked: ReadonlyArray<Unacked>, cause: ReturnCause): void {
     this.#release(unacked)
     const byQueue = new Map<Queue, Array<Entry>>()
     for (const { queue, entry } of unacked) {

@@ -5,17 +5,15 @@
 import type { Dialect } from "./brokerVersion.ts"
 import type { DeathReason } from "./deadLetter.ts"
 import { bury, isCycle } from "./deadLetter.ts"
-import type { Message } from "./message.ts"
-import type { Queue, QueueHost } from "./queue.ts"
+import type { DeadEntry, Queue, QueueHost } from "./queue.ts"
 import { QueueTimers } from "./queueTimers.ts"
 import type { Timers } from "./timers.ts"
 
 /** A message that left its queue unconsumed and has not been dead-lettered yet. */
 interface Grave {
   readonly queue: Queue
-  readonly message: Message
+  readonly entry: DeadEntry
   readonly reason: DeathReason
-  readonly redelivered: boolean
 }
 
 export class DueWork implements QueueHost {
@@ -39,8 +37,8 @@ export class DueWork implements QueueHost {
     this.#touched.add(queue)
   }
 
-  deadLetter(queue: Queue, message: Message, reason: DeathReason, redelivered: boolean): void {
-    if (queue.settings.deadLetterExchange !== undefined) this.#graves.push({ queue, message, reason, redelivered })
+  deadLetter(queue: Queue, entry: DeadEntry, reason: DeathReason): void {
+    if (queue.settings.deadLetterExchange !== undefined) this.#graves.push({ queue, entry, reason })
   }
 
   queueDeleted(queue: Queue): void {
@@ -61,11 +59,11 @@ export class DueWork implements QueueHost {
     }
   }
 
-  #bury({ queue, message, reason, redelivered }: Grave): void {
+  #bury({ queue, entry, reason }: Grave): void {
     const { deadLetterExchange, deadLetterRoutingKey } = queue.settings
     if (deadLetterExchange === undefined) return
     const now = this.#timers.now
-    const buried = bury(message, {
+    const buried = bury(entry.message, {
       reason,
       queue: queue.name,
       deadLetterExchange,
@@ -75,7 +73,7 @@ export class DueWork implements QueueHost {
     })
     for (const target of queue.vhost.route(deadLetterExchange, buried)) {
       if (reason !== "rejected" && isCycle(buried, target.name)) continue
-      target.offer(buried, now, redelivered && this.#dialect.keepsRedelivered)
+      target.offer(buried, now, this.#dialect.keepsCounts && entry.failed > 0 ? entry : undefined)
       this.touch(target)
     }
   }

@@ -38,9 +38,20 @@ export interface QueueHome {
   readonly deleteQueue: (queue: Queue) => void
 }
 
+/** How often a message was delivered in vain. */
+export type Counts = Pick<Entry, "failed" | "acquired">
+
+/** A message that leaves its queue unconsumed. */
+export type DeadEntry = Counts & Pick<Entry, "message">
+
+const none: Counts = { failed: 0, acquired: 0 }
+
+/** How an unacknowledged message comes back: refused by the client, or because its channel closed. */
+export type ReturnCause = "nack" | "reject" | "close"
+
 /** What a queue asks of the broker around it. */
 export interface QueueHost {
-  readonly deadLetter: (queue: Queue, message: Message, reason: DeathReason, redelivered: boolean) => void
+  readonly deadLetter: (queue: Queue, entry: DeadEntry, reason: DeathReason) => void
   readonly queueDeleted: (queue: Queue) => void
 }
 
@@ -90,7 +101,7 @@ export class Queue {
   }
 
   /** Take a message in. False if there is no room for it, which is what a publisher gets a nack for. */
-  offer(message: Message, now: number, redelivered = false): boolean {
+  offer(message: Message, now: number, { failed, acquired }: Counts = none): boolean {
     const { overflow, maxLength, maxLengthBytes } = this.settings
     const size = message.body.length
     if (
@@ -98,7 +109,7 @@ export class Queue {
       ((maxLength !== undefined && this.ready.length + 1 > maxLength) ||
         (maxLengthBytes !== undefined && this.ready.bytes + size > maxLengthBytes))
     ) {
-      if (overflow === "reject-publish-dlx") this.#host.deadLetter(this, message, "maxlen", false)
+      if (overflow === "reject-publish-dlx") this.#host.deadLetter(this, { message, ...none }, "maxlen")
       return false
     }
     const entry: Entry = {
@@ -109,8 +120,9 @@ export class Queue {
         : Math.min(message.properties.priority ?? 0, this.settings.maxPriority),
       size,
       expiresAt: this.#expiryOf(message, now),
-      redelivered,
-      returns: 0
+      redelivered: failed > 0,
+      failed,
+      acquired
     }
     if (this.consumers.length > 0 && this.ready.length === 0) {
       const consumer = this.#nextConsumer()
@@ -146,7 +158,7 @@ export class Queue {
       head !== undefined;
       head = isOver() ? ready.shift() : undefined
     ) {
-      this.#host.deadLetter(this, head.message, "maxlen", head.returns > 0)
+      this.#host.deadLetter(this, head, "maxlen")
     }
     return hasDropped
   }
@@ -154,7 +166,7 @@ export class Queue {
   /** Let go of what has expired at the head, and note when to look again. */
   expire(now: number): void {
     for (const entry of this.ready.shiftExpired(now)) {
-      this.#host.deadLetter(this, entry.message, "expired", entry.returns > 0)
+      this.#host.deadLetter(this, entry, "expired")
     }
     this.nextExpiry = this.ready.peek()?.expiresAt
   }
@@ -217,20 +229,22 @@ export class Queue {
   }
 
   /**
-   * Put messages that were delivered and not acknowledged back. A quorum queue counts the returns and lets go of a
-   * message that came back too often; without a limit it puts what was refused behind everything else.
+   * Put messages that were delivered and not acknowledged back. A quorum queue lets go of a message that failed more
+   * often than its limit; some versions put what was refused behind everything else if there is no limit.
    */
-  requeue(entries: ReadonlyArray<Entry>, cause: "refused" | "abandoned", now: number): void {
+  requeue(entries: ReadonlyArray<Entry>, cause: ReturnCause, now: number): void {
     const back: Array<Entry> = []
     const limit = this.settings.type === "quorum" ? this.settings.deliveryLimit : undefined
     for (const entry of entries) {
       entry.redelivered = true
-      if (cause === "abandoned" || this.vhost.dialect.countsRefusals) entry.returns++
-      if (limit !== undefined && entry.returns > limit) {
-        this.#host.deadLetter(this, entry.message, "delivery_limit", true)
+      entry.acquired++
+      if (cause !== "nack" || this.vhost.dialect.countsNacks) entry.failed++
+      if (limit !== undefined && entry.failed > limit) {
+        this.#host.deadLetter(this, entry, "delivery_limit")
       } else back.push(entry)
     }
-    const goesLast = this.settings.type === "quorum" && limit === undefined && cause === "refused"
+    const goesLast = this.settings.type === "quorum" && limit === undefined && cause !== "close" &&
+      this.vhost.dialect.putsRefusedLast
     if (goesLast) { for (const entry of back) this.ready.push(entry) }
     else this.ready.requeue(back)
     this.#dropOverflow()

@@ -3,6 +3,7 @@
  */
 import type { QueueDeclaration } from "effect-amqp/AmqpDriver"
 import type { Headers, HeaderValue } from "effect-amqp/AmqpMessage"
+import type { Dialect } from "./brokerVersion.ts"
 import { sameValue } from "./headersMatch.ts"
 import { named, preconditionFailed } from "./replyFault.ts"
 
@@ -120,7 +121,7 @@ const overflows: ReadonlySet<HeaderValue | undefined> = new Set(["drop-head", "r
 export const readSettings = (
   declaration: QueueDeclaration,
   vhost: string,
-  defaultDeliveryLimit: number | undefined
+  dialect: Dialect
 ): QueueSettings => {
   const args = declaration.arguments
   const what = named("queue", declaration.queue, vhost)
@@ -194,6 +195,10 @@ export const readSettings = (
     maxPriority: whole("x-max-priority", 0, 255) ?? 0,
     singleActiveConsumer,
     // RabbitMQ takes anything here and reads only whole numbers.
-    deliveryLimit: typeof limit === "number" && limit >= 0 ? limit : defaultDeliveryLimit
+    deliveryLimit: typeof limit !== "number" || !Number.isInteger(limit)
+      ? dialect.deliveryLimit
+      : limit < 0 && dialect.readsNegativeLimit
+      ? undefined
+      : limit
   }
 }

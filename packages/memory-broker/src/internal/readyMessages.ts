@@ -13,8 +13,10 @@ export interface Entry {
   /** Milliseconds on the Clock; undefined if it does not expire. */
   readonly expiresAt: number | undefined
   redelivered: boolean
-  /** How many deliveries were in vain. */
-  returns: number
+  /** `x-delivery-count`: deliveries that the broker counts as failed. */
+  failed: number
+  /** `x-acquired-count`: deliveries that came back, failed or not. */
+  acquired: number
 }
 
 /** A FIFO over an array, with a head that moves, so that taking does not shift the rest. */

@@ -188,7 +188,7 @@ export class VirtualHost {
 
   /** A new queue under a name that is free. */
   addQueue(declaration: QueueDeclaration, owner: object, now: number): Queue {
-    const settings = readSettings(declaration, this.name, this.dialect.deliveryLimit)
+    const settings = readSettings(declaration, this.name, this.dialect)
     const queue = new Queue(declaration, settings, this, owner, this.#host, now)
     this.queues.set(queue.name, queue)
     return queue

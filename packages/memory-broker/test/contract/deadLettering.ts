@@ -56,6 +56,17 @@ export const deadLettering = suite("dead letters", {
     assert.deepStrictEqual([got.exchange, got.routingKey, Client.text(got)], ["dlx", "q", "1"])
     assert.deepStrictEqual([got.properties.messageId, got.properties.deliveryMode, got.redelivered], ["m", 2, false])
   }),
+  "a dead letter names its last death since 4.0": Effect.gen(function*() {
+    const { version } = yield* Broker
+    const channel = yield* withDeadLetters()
+    yield* Client.fill(channel, "q", "1")
+    yield* reject(channel, "q")
+    const headers = (yield* Client.take(channel, "dead")).properties.headers ?? {}
+    assert.deepStrictEqual(
+      [headers["x-last-death-reason"], headers["x-last-death-queue"], headers["x-last-death-exchange"]],
+      version < 4 ? [undefined, undefined, undefined] : ["rejected", "q", ""]
+    )
+  }),
   "rejecting several dead-letters them in order": Effect.gen(function*() {
     const channel = yield* withDeadLetters()
     yield* Client.fill(channel, "q", "1", "2", "3")

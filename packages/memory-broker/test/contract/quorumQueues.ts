@@ -14,6 +14,9 @@ const withQuorum = Effect.fnUntraced(function*(args: Arguments = {}) {
 const count = (delivery: { readonly properties: { readonly headers?: Arguments | undefined } }) =>
   delivery.properties.headers?.["x-delivery-count"]
 
+const acquired = (delivery: { readonly properties: { readonly headers?: Arguments | undefined } }) =>
+  delivery.properties.headers?.["x-acquired-count"]
+
 /** Take a message and close the channel without acknowledging it. */
 const abandon = Effect.fnUntraced(function*(name: string) {
   const channel = yield* Client.session
@@ -31,7 +34,7 @@ export const quorumQueues = suite("quorum queues", {
     yield* Client.fill(channel, "q", "1", "2", "3")
     assert.deepStrictEqual(yield* Client.bodies(channel, "q"), ["1", "2", "3"])
   }),
-  "a message that was refused counts its deliveries before 4.3": Effect.gen(function*() {
+  "a nack that requeues counts as a failed delivery before 4.3": Effect.gen(function*() {
     const { version } = yield* Broker
     const channel = yield* withQuorum()
     yield* Client.fill(channel, "q", "1")
@@ -39,11 +42,122 @@ export const quorumQueues = suite("quorum queues", {
     for (const returns of [0, 1, 2]) {
       const got = yield* Client.take(channel, "q")
       assert.strictEqual(count(got), returns === 0 || version >= 4.03 ? none : returns)
+      assert.strictEqual(acquired(got), returns > 0 && version >= 4.03 ? returns : undefined)
       assert.strictEqual(got.redelivered, returns > 0)
       channel.nackUnsafe(got.deliveryTag, false, true)
       yield* Client.settle
     }
   }),
+  "a reject that requeues counts as a failed delivery": Effect.gen(function*() {
+    const { version } = yield* Broker
+    const channel = yield* withQuorum()
+    yield* Client.fill(channel, "q", "1")
+    const none = yield* countOfNone
+    for (const returns of [0, 1, 2]) {
+      const got = yield* Client.take(channel, "q")
+      assert.strictEqual(count(got), returns === 0 ? none : returns)
+      assert.strictEqual(acquired(got), returns > 0 && version >= 4.03 ? returns : undefined)
+      assert.strictEqual(got.redelivered, returns > 0)
+      channel.rejectUnsafe(got.deliveryTag, true)
+      yield* Client.settle
+    }
+  }),
+  "a consumer is told of failed deliveries, and since 4.3 of those that were given back": Effect.gen(function*() {
+    const { version } = yield* Broker
+    const channel = yield* withQuorum()
+    yield* channel.prefetch(1)
+    yield* Client.fill(channel, "q", "1")
+    const consumer = yield* Client.consume(channel, "q")
+    const told: Array<unknown> = []
+    for (const way of ["nack", "reject", "nack"] as const) {
+      const delivery = yield* consumer.next
+      told.push([acquired(delivery), count(delivery)])
+      if (way === "nack") channel.nackUnsafe(delivery.deliveryTag, false, true)
+      else channel.rejectUnsafe(delivery.deliveryTag, true)
+    }
+    const last = yield* consumer.next
+    told.push([acquired(last), count(last)])
+    assert.deepStrictEqual(
+      told,
+      version < 4.03
+        ? [[undefined, undefined], [undefined, 1], [undefined, 2], [undefined, 3]]
+        : [[undefined, undefined], [1, undefined], [2, 1], [3, 1]]
+    )
+  }),
+  "a message that is nacked for ever meets its delivery limit before 4.3, and never since": Effect.gen(function*() {
+    const { version } = yield* Broker
+    const channel = yield* withQuorum({ "x-delivery-limit": 2 })
+    yield* Client.fill(channel, "q", "1")
+    for (let i = 0; i < 3; i++) {
+      channel.nackUnsafe((yield* Client.take(channel, "q")).deliveryTag, false, true)
+      yield* Client.settle
+    }
+    assert.deepStrictEqual(yield* Client.bodies(channel, "q"), version < 4.03 ? [] : ["1"])
+  }),
+  "a message that is rejected for ever meets its delivery limit": Effect.gen(function*() {
+    const channel = yield* withQuorum({ "x-delivery-limit": 2 })
+    yield* Client.fill(channel, "q", "1")
+    for (let i = 0; i < 3; i++) {
+      channel.rejectUnsafe((yield* Client.take(channel, "q")).deliveryTag, true)
+      yield* Client.settle
+    }
+    assert.deepStrictEqual(yield* Client.bodies(channel, "q"), [])
+  }),
+  "a delivery limit of -1 is none since 4.0, and dead-letters at the first return before": Effect.gen(function*() {
+    const { version } = yield* Broker
+    const channel = yield* withQuorum({
+      "x-delivery-limit": -1,
+      "x-dead-letter-exchange": "",
+      "x-dead-letter-routing-key": "dead"
+    })
+    yield* Client.queue(channel, "dead")
+    yield* Client.fill(channel, "q", "1")
+    for (let i = 0; i < (version < 4 ? 1 : 25); i++) yield* abandon("q")
+    assert.deepStrictEqual(
+      [yield* Client.bodies(channel, "q"), yield* Client.bodies(channel, "dead")],
+      version < 4 ? [[], ["1"]] : [["1"], []]
+    )
+  }),
+  "a dead letter that failed takes its counts into the next quorum queue since 4.3": Effect.gen(function*() {
+    const { version } = yield* Broker
+    const channel = yield* withQuorum({
+      "x-delivery-limit": 1,
+      "x-dead-letter-exchange": "",
+      "x-dead-letter-routing-key": "dead"
+    })
+    yield* Client.queue(channel, "dead", { "x-queue-type": "quorum", "x-delivery-limit": 1 })
+    yield* Client.fill(channel, "q", "1")
+    for (let i = 0; i < 2; i++) {
+      channel.rejectUnsafe((yield* Client.take(channel, "q")).deliveryTag, true)
+      yield* Client.settle
+    }
+    const got = yield* Client.take(channel, "dead")
+    assert.deepStrictEqual(
+      [got.redelivered, acquired(got), count(got)],
+      version < 4.03 ? [false, undefined, yield* countOfNone] : [true, 2, 2]
+    )
+    channel.rejectUnsafe(got.deliveryTag, true)
+    yield* Client.settle
+    assert.deepStrictEqual(yield* Client.bodies(channel, "dead"), version < 4.03 ? ["1"] : [])
+  }),
+  "a dead letter is marked as redelivered since 4.3 when a reject dead-lettered it, and not when a nack did": Effect
+    .gen(
+      function*() {
+        const { version } = yield* Broker
+        const channel = yield* withQuorum({ "x-dead-letter-exchange": "", "x-dead-letter-routing-key": "dead" })
+        yield* Client.queue(channel, "dead")
+        yield* Client.fill(channel, "q", "rejected", "nacked")
+        channel.rejectUnsafe((yield* Client.take(channel, "q")).deliveryTag, false)
+        yield* Client.settle
+        channel.nackUnsafe((yield* Client.take(channel, "q")).deliveryTag, false, false)
+        yield* Client.settle
+        const dead = yield* Client.drain(channel, "dead")
+        assert.deepStrictEqual(dead.map((delivery) => [Client.text(delivery), delivery.redelivered]), [
+          ["rejected", version >= 4.03],
+          ["nacked", false]
+        ])
+      }
+    ),
   "a message whose channel closed counts its deliveries": Effect.gen(function*() {
     const connection = yield* Client.connect()
     const channel = yield* Client.open(connection)
@@ -94,16 +208,17 @@ export const quorumQueues = suite("quorum queues", {
     yield* Client.fill(channel, "q", "1")
     assert.isUndefined(count(yield* consumer.next))
   }),
-  "messages that were refused without a limit go behind the others before 4.0": Effect.gen(function*() {
+  "messages that were refused without a limit go behind the others before 4.3": Effect.gen(function*() {
     const { version } = yield* Broker
-    const channel = yield* withQuorum()
+    // Since 4.0 a queue that says nothing has a limit.
+    const channel = yield* withQuorum(version < 4 ? {} : { "x-delivery-limit": -1 })
     yield* Client.fill(channel, "q", "1", "2", "3", "4")
     for (let i = 0; i < 3; i++) yield* Client.take(channel, "q")
     channel.nackUnsafe(2, false, true)
     yield* Client.settle
-    channel.nackUnsafe(1, false, true)
+    channel.rejectUnsafe(1, true)
     yield* Client.settle
-    assert.deepStrictEqual(yield* Client.bodies(channel, "q"), version < 4 ? ["4", "2", "1"] : ["2", "1", "4"])
+    assert.deepStrictEqual(yield* Client.bodies(channel, "q"), version < 4.03 ? ["4", "2", "1"] : ["2", "1", "4"])
   }),
   "messages that came back are handed out before the others, in the order in which they came back": Effect.gen(
     function*() {

@@ -1,5 +1,6 @@
 /**
- * Gathers deliveries into batches: a batch is full at its size, or when its window is over, counted from its first.
+ * Gathers deliveries into batches. A batch is full at its size, or when its window is over, which begins with its first
+ * delivery.
  */
 import type { NonEmptyReadonlyArray } from "effect/Array"
 import type { Delivery } from "../../AmqpDelivery.ts"
@@ -10,7 +11,7 @@ export type Batch = NonEmptyReadonlyArray<Delivery>
 /** How a batch is gathered. */
 export interface BatcherOptions {
   readonly size: number
-  /** Call back when the window is over; returns what stops it. */
+  /** Calls back when the window is over; returns a function that stops it. */
   readonly startWindow: (onOver: () => void) => () => void
   readonly onBatch: (batch: Batch, arrivedAt: number) => void
 }
@@ -34,7 +35,7 @@ export class Batcher {
     if (this.#batch.length === this.#options.size) this.#close()
   }
 
-  /** Forget what has been gathered; returns how much that was. */
+  /** Forgets what was gathered; returns how many deliveries that were. */
   forget(): number {
     this.#stopWindow?.()
     return this.#batch.splice(0).length

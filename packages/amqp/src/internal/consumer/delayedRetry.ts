@@ -25,9 +25,10 @@ import type { QueueLike } from "../connection/queueName.ts"
 import { labelOf } from "../connection/queueName.ts"
 import * as Attempts from "../delivery/retryHeaders.ts"
 import * as ScheduleDelays from "../scheduleDelays.ts"
+import type { Unhandled } from "./fate.ts"
 
-/** Where a message went that is not to be tried again at once. */
-export type Went = "retry" | "park"
+/** The fate of a message that is not tried again at once. */
+export type Delayed = Extract<Unhandled, "retry" | "park">
 
 /** Delays the messages of one queue. */
 export interface Delays {
@@ -37,13 +38,13 @@ export interface Delays {
   readonly delay: (
     delivery: Delivery,
     schedule: Schedule.Schedule<unknown>
-  ) => Effect.Effect<Went | undefined, AmqpError | PublishError>
+  ) => Effect.Effect<Delayed | undefined, AmqpError | PublishError>
 }
 
 /** A schedule as queues. */
 interface Compiled {
   readonly topology: Topology
-  readonly next: (delivery: Delivery) => { readonly message: Message; readonly went: Went }
+  readonly next: (delivery: Delivery) => { readonly message: Message; readonly fate: Delayed }
 }
 
 // Each distinct delay is a queue on the broker: a schedule that goes on for ever must not make them without an end.
@@ -154,8 +155,8 @@ const compile = Effect.fnUntraced(function*(
     next(delivery) {
       const delay = delays[Attempts.delays(delivery.properties.headers, name)]
       return delay === undefined
-        ? { message: copyTo(parked, delivery, name), went: "park" }
-        : { message: copyTo(waitQueueOf(delay), delivery, name), went: "retry" }
+        ? { message: copyTo(parked, delivery, name), fate: "park" }
+        : { message: copyTo(waitQueueOf(delay), delivery, name), fate: "retry" }
     }
   }
 })
@@ -213,10 +214,10 @@ export const make = Effect.fnUntraced(function*(
         Effect.flatMap((compiled) => {
           // Asked again, because the declaration of the queues may have waited for the next session.
           if (compiled === undefined || !isOut(delivery)) return Effect.undefined
-          const { message, went } = compiled.next(delivery)
+          const { message, fate } = compiled.next(delivery)
           return publisher!.publish(message).pipe(
             Effect.tapError(({ reason }) => reason._tag === "Unroutable" ? forget(schedule, compiled) : Effect.void),
-            Effect.as(went)
+            Effect.as(fate)
           )
         })
       )

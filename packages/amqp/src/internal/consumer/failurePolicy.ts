@@ -8,21 +8,20 @@ import type * as Schedule from "effect/Schedule"
 import type { Delivery } from "../../AmqpDelivery.ts"
 import type { PublishErrorReason } from "../../PublishError.ts"
 import type { Delays } from "./delayedRetry.ts"
-import type { Settlement } from "./dispatcher.ts"
-import type { Failed } from "./metrics.ts"
+import type { PortionFate, Unhandled } from "./fate.ts"
 
-/** What a policy may say of a message whose handler failed with a typed error. */
+/** What a policy may answer for a message whose handler failed with a typed error. */
 export type Outcome =
   | "deadLetter"
   | "requeue"
   | { readonly _tag: "Retry"; readonly schedule: Schedule.Schedule<unknown> }
 
-/** A handler's end that was no success. */
+/** The end of a handler that did not succeed. */
 export interface Failure<T, E> {
-  readonly portion: T
+  readonly content: T
   readonly deliveries: ReadonlyArray<Delivery>
   readonly cause: Cause.Cause<E>
-  /** We interrupted it: that says nothing against the message. */
+  /** The library interrupted the handler, which says nothing against the message. */
   readonly isInterrupted: boolean
 }
 
@@ -32,24 +31,24 @@ const hopeless: ReadonlySet<PublishErrorReason["_tag"]> = new Set(["InvalidMessa
 // How long a message rests before it is requeued because it could not be put into a wait queue.
 const requeuePause = Duration.seconds(1)
 
-/** Judge failures; what is logged about them is logged by the judgement. */
+/** Makes the judgement of failures, which logs what it decides. */
 export const make = <T, E>(options: {
-  readonly onFailure: Outcome | ((error: E, portion: T) => Outcome)
+  readonly onFailure: Outcome | ((error: E, content: T) => Outcome)
   readonly delays: Delays
-  /** Settle one message, and count it. */
-  readonly settle: (delivery: Delivery, fate: Failed) => void
-}): (failure: Failure<T, E>) => Effect.Effect<Settlement> => {
+  /** Settles one message, and counts it. */
+  readonly settle: (delivery: Delivery, fate: Unhandled) => void
+}): (failure: Failure<T, E>) => Effect.Effect<PortionFate> => {
   const { delays, onFailure, settle } = options
 
-  /** Put a message where its next attempt waits, unless that would multiply it, and settle it then. */
+  /** Copies a message to where its next attempt waits, unless that would multiply it, and settles it then. */
   const delay = (delivery: Delivery, schedule: Schedule.Schedule<unknown>): Effect.Effect<void> =>
     Effect.matchEffect(delays.delay(delivery, schedule), {
-      onSuccess: (went) =>
+      onSuccess: (fate) =>
         Effect.andThen(
-          Effect.sync(() => settle(delivery, went ?? "requeue")),
-          went === undefined
+          Effect.sync(() => settle(delivery, fate ?? "requeue")),
+          fate === undefined
             ? Effect.void
-            : Effect.logWarning(went === "retry" ? "AMQP message will be retried" : "AMQP message parked")
+            : Effect.logWarning(fate === "retry" ? "AMQP message will be retried" : "AMQP message parked")
         ),
       onFailure: (error) =>
         error._tag === "PublishError" && hopeless.has(error.reason._tag)
@@ -63,7 +62,7 @@ export const make = <T, E>(options: {
           )
     })
 
-  const judge = ({ cause, deliveries, isInterrupted, portion }: Failure<T, E>): Effect.Effect<Settlement> => {
+  const judge = ({ cause, content, deliveries, isInterrupted }: Failure<T, E>): Effect.Effect<PortionFate> => {
     if (isInterrupted && Cause.hasInterrupts(cause)) return Effect.succeed("requeue")
     if (Cause.hasDies(cause)) {
       return Effect.as(Effect.logError("AMQP handler died, its message is dead-lettered", cause), "deadLetter")
@@ -74,7 +73,7 @@ export const make = <T, E>(options: {
       const isSecondTime = deliveries.some((delivery) => delivery.redelivered)
       return Effect.as(Effect.logWarning("AMQP handler interrupted itself"), isSecondTime ? "deadLetter" : "requeue")
     }
-    const outcome = typeof onFailure === "function" ? onFailure(error.value, portion) : onFailure
+    const outcome = typeof onFailure === "function" ? onFailure(error.value, content) : onFailure
     const logged = Effect.logWarning("AMQP handler failed", cause)
     return typeof outcome === "object"
       ? logged.pipe(
@@ -84,7 +83,7 @@ export const make = <T, E>(options: {
             discard: true
           })
         ),
-        Effect.as("delayed")
+        Effect.as("each")
       )
       : Effect.as(logged, outcome)
   }

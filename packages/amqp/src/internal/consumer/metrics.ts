@@ -4,6 +4,7 @@
  */
 import type * as Context from "effect/Context"
 import * as Metric from "effect/Metric"
+import type { Unhandled } from "./fate.ts"
 
 const delivered = Metric.counter("amqp_consumer_delivered", {
   description: "Messages that the broker delivered",
@@ -30,10 +31,7 @@ const duration = Metric.histogram("amqp_consumer_handler_duration", {
   boundaries: Metric.exponentialBoundaries({ start: 1, factor: 2, count: 20 })
 })
 
-/** What was done with a message that was not handled. */
-export type Failed = "deadLetter" | "requeue" | "retry" | "park"
-
-/** How many of each since the consumer was made. */
+/** Counts of messages since the consumer was made. */
 export interface ConsumerCounts {
   readonly delivered: number
   readonly acked: number
@@ -60,12 +58,12 @@ export class ConsumerMetrics {
   delivered = 0
   acked = 0
   stale = 0
-  readonly failed: Record<Failed, number> = { deadLetter: 0, requeue: 0, retry: 0, park: 0 }
+  readonly unhandled: Record<Unhandled, number> = { deadLetter: 0, requeue: 0, retry: 0, park: 0 }
 
   constructor(queue: string, context: Context.Context<never>, inProgressNow: () => number) {
     const attributes = { queue }
-    const failedBy = (policy: Failed) =>
-      [Metric.withAttributes(failed, { queue, policy }), () => this.failed[policy]] as const
+    const failedBy = (policy: Unhandled) =>
+      [Metric.withAttributes(failed, { queue, policy }), () => this.unhandled[policy]] as const
     this.#context = context
     this.#inProgress = inProgressNow
     this.#duration = Metric.withAttributes(duration, attributes)
@@ -86,7 +84,7 @@ export class ConsumerMetrics {
     this.#duration.updateUnsafe(millis, this.#context)
   }
 
-  /** Hand over what has been counted since the last time. */
+  /** Hands over what was counted since the last flush. */
   flush(): void {
     for (let i = 0; i < this.#counters.length; i++) {
       const [counter, read] = this.#counters[i]!
@@ -106,10 +104,10 @@ export class ConsumerMetrics {
     return {
       delivered: this.delivered,
       acked: this.acked,
-      deadLettered: this.failed.deadLetter,
-      requeued: this.failed.requeue,
-      retried: this.failed.retry,
-      parked: this.failed.park,
+      deadLettered: this.unhandled.deadLetter,
+      requeued: this.unhandled.requeue,
+      retried: this.unhandled.retry,
+      parked: this.unhandled.park,
       stale: this.stale,
       inProgress: this.#inProgress()
     }

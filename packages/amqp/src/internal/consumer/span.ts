@@ -8,7 +8,7 @@ import type { Delivery } from "../../AmqpDelivery.ts"
 import { exchangeLabel } from "../wire/exchangeLabel.ts"
 import * as Traceparent from "../wire/traceparent.ts"
 
-/** Run the handler of some deliveries, the first of which names them, in a span of its own. */
+/** Runs the handler of some deliveries in a span of its own, which is named after the first of them. */
 export const withConsumerSpan = <A, E, R>(
   handler: Effect.Effect<A, E, R>,
   deliveries: ReadonlyArray<Delivery>

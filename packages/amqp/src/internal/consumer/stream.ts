@@ -1,5 +1,5 @@
 /**
- * Deliveries as a stream: what came since the last pull is one chunk, and what its channel took with it is left out.
+ * Deliveries as a stream. A chunk is what came since the last pull, without what was lost with its channel.
  */
 import type { NonEmptyArray, NonEmptyReadonlyArray } from "effect/Array"
 import * as Effect from "effect/Effect"
@@ -9,20 +9,20 @@ import type { AmqpConnection } from "../../AmqpConnection.ts"
 import type { Delivery } from "../../AmqpDelivery.ts"
 import type { AmqpError } from "../../AmqpError.ts"
 import * as WakeLater from "../wakeLater.ts"
-import type { SubscriptionOptions } from "./subscription.ts"
-import { subscribe } from "./subscription.ts"
+import type { AttachmentOptions } from "./attachment.ts"
+import { attach } from "./attachment.ts"
 
-/** Subscribe until the scope ends. */
+/** Consumes until the scope ends. */
 export const make = Effect.fnUntraced(function*(
   connection: AmqpConnection,
-  options: SubscriptionOptions
+  options: AttachmentOptions
 ): Effect.fn.Return<Stream.Stream<Delivery, AmqpError>, AmqpError, Scope.Scope> {
   const wakeLater = yield* WakeLater.make
   let buffer: Array<Delivery> = []
   let failure: AmqpError | undefined
   let onChange: (() => void) | undefined
 
-  const subscription = yield* subscribe(connection, options, {
+  const attachment = yield* attach(connection, options, {
     onOpened() {},
     onDelivery(delivery) {
       // The prefetch bounds it.
@@ -34,8 +34,8 @@ export const make = Effect.fnUntraced(function*(
     },
     onStale() {}
   })
-  yield* Effect.addFinalizer(() => subscription.cancel)
-  yield* subscription.ended.pipe(
+  yield* Effect.addFinalizer(() => attachment.cancel)
+  yield* attachment.ended.pipe(
     Effect.catch((error) =>
       Effect.sync(() => {
         failure = error

@@ -1,5 +1,6 @@
 /**
- * A consumer at work, from its subscription to its drain. The same for single messages and for batches.
+ * A worker: a handler that is fed from a queue, from its attachment to its drain. The same for single deliveries and for
+ * batches.
  */
 import type * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
@@ -9,138 +10,154 @@ import * as Effect from "effect/Effect"
 import * as References from "effect/References"
 import type * as Scope from "effect/Scope"
 import { AmqpConnection } from "../../AmqpConnection.ts"
-import type { Delivery } from "../../AmqpDelivery.ts"
 import type { AmqpError } from "../../AmqpError.ts"
 import { allOrNothing } from "../allOrNothing.ts"
 import { labelOf } from "../connection/queueName.ts"
-import type { DeliveryChannel } from "../delivery/acknowledgements.ts"
+import type { Acknowledgements } from "../delivery/acknowledgements.ts"
 import * as Monotonic from "../monotonic.ts"
 import * as WakeLater from "../wakeLater.ts"
 import { guard } from "./ackTimeout.ts"
+import type { Attachment } from "./attachment.ts"
+import { attach } from "./attachment.ts"
 import * as DelayedRetry from "./delayedRetry.ts"
-import type { Settlement, Work } from "./dispatcher.ts"
 import { Dispatcher } from "./dispatcher.ts"
-import type { Outcome } from "./failurePolicy.ts"
+import { HandlerTimeout } from "./errors.ts"
 import * as FailurePolicy from "./failurePolicy.ts"
 import type { ConsumerCounts } from "./metrics.ts"
 import { ConsumerMetrics } from "./metrics.ts"
-import type { Subscription, SubscriptionOptions } from "./subscription.ts"
-import { subscribe } from "./subscription.ts"
+import type { FailurePolicy as Policy, HandlingOptions, Source } from "./options.ts"
+import { resolveSource, resolveTiming } from "./options.ts"
+import type { Portion, PortionKind } from "./portions.ts"
+import { withConsumerSpan } from "./span.ts"
 
-/** What a handler is given at once: a delivery, or a batch of them. */
-export interface Portions<T> {
-  readonly first: (portion: T) => Delivery
-  readonly all: (portion: T) => ReadonlyArray<Delivery>
-  /** Tell the broker; returns for how many messages that was written. */
-  readonly settle: (portion: T, settlement: Exclude<Settlement, "delayed">) => number
-  /** How deliveries become portions. */
-  readonly intake: (
-    offer: (portion: T, arrivedAt: number) => void
-  ) => Effect.Effect<Intake, never, Scope.Scope>
-}
+/** What handlers find, except the scope that each handler has for itself. */
+export type HandlerContext<R> = Context.Context<Exclude<R, Scope.Scope>>
 
-/** Makes portions of deliveries; called inside driver callbacks. */
-export interface Intake {
-  readonly offer: (delivery: Delivery, arrivedAt: number) => void
-  /** Forget what has not become a portion; returns how many deliveries that was. */
-  readonly forget: () => number
-}
-
-/** How to consume. */
-export interface ConsumptionOptions<T, E, R> extends SubscriptionOptions {
-  readonly portions: Portions<T>
+/** What a worker does, and how. */
+export interface WorkerOptions<T, E, R> {
+  readonly queue: Source
+  readonly handler: (content: T) => Effect.Effect<unknown, E, R>
+  readonly options: HandlingOptions<E, T>
+  readonly portions: PortionKind<T>
+  /** Messages of all portions that are handled at once. */
+  readonly atOnce: number
+  /** Portions that are handled at once. */
   readonly concurrency: number
-  readonly orderedBy: ((portion: T) => string) | undefined
-  readonly handler: (portion: T) => Effect.Effect<unknown, E, R>
-  /** Where handlers run. */
-  readonly context: Context.Context<R>
-  readonly onFailure: Outcome | ((error: E, portion: T) => Outcome)
-  readonly ackTimeout: Duration.Duration
-  readonly whenAckTimeout: "warn" | "interrupt"
-  readonly drainTimeout: Duration.Duration
+  readonly orderedBy: ((content: T) => string) | undefined
+  readonly context: HandlerContext<R>
 }
 
-/** A consumer at work. */
-export interface Consumption extends Pick<Subscription, "health" | "ended"> {
+/** A worker at work. */
+export interface Worker extends Pick<Attachment, "health" | "ended"> {
   readonly counts: () => ConsumerCounts
 }
 
 // How long handlers may take to clean up when the drain interrupts them.
 const interruptGrace = Duration.seconds(1)
 
-/** Consume until the scope ends, and drain then. Returns when the broker has the consumer. */
-export const consume = <T, E, R>(
-  options: ConsumptionOptions<T, E, R>
-): Effect.Effect<Consumption, AmqpError, AmqpConnection | Scope.Scope> => allOrNothing(begin(options))
+/** Works until the scope ends, and drains then. Returns when the broker has the consumer. */
+export const start = <T, E, R>(
+  options: WorkerOptions<T, E, R>
+): Effect.Effect<Worker, AmqpError, AmqpConnection | Scope.Scope> => allOrNothing(begin(options))
+
+/** Gives a handler its scope, its deadline and its span. */
+const equip = <T, E, R>(
+  { handler, options, portions }: WorkerOptions<T, E, R>,
+  handlerTimeout: Duration.Duration | undefined
+): (content: T) => Effect.Effect<unknown, E | HandlerTimeout, Exclude<R, Scope.Scope>> => {
+  let handle = (content: T): Effect.Effect<unknown, E | HandlerTimeout, Exclude<R, Scope.Scope>> =>
+    Effect.scoped(handler(content))
+  if (handlerTimeout !== undefined) {
+    const inTime = handle
+    handle = (content) =>
+      Effect.timeoutOrElse(inTime(content), {
+        duration: handlerTimeout,
+        orElse: () =>
+          Effect.fail(
+            new HandlerTimeout({ queue: portions.first(content).queue, millis: Duration.toMillis(handlerTimeout) })
+          )
+      })
+  }
+  if (options.tracing === true) {
+    const traced = handle
+    handle = (content) => withConsumerSpan(traced(content), portions.all(content))
+  }
+  return handle
+}
 
 const begin = Effect.fnUntraced(function*<T, E, R>(
-  options: ConsumptionOptions<T, E, R>
-): Effect.fn.Return<Consumption, AmqpError, AmqpConnection | Scope.Scope> {
+  workerOptions: WorkerOptions<T, E, R>
+): Effect.fn.Return<Worker, AmqpError, AmqpConnection | Scope.Scope> {
+  const { options, portions } = workerOptions
+  const timing = yield* resolveTiming(options)
+  const source = yield* resolveSource(workerOptions.queue, options, workerOptions.atOnce)
+  const handler = equip(workerOptions, timing.handlerTimeout)
+  const context: Context.Context<Exclude<R, Scope.Scope>> = workerOptions.context
+  const onFailure: Policy<E, T> = options.onFailure ?? "deadLetter"
   const connection = yield* AmqpConnection
   const clock = yield* Clock.Clock
-  const queue = labelOf(options.queue)
-  const { onFailure, portions } = options
-  const delays = yield* DelayedRetry.make(options.queue)
+  const queue = labelOf(source.queue)
+  const delays = yield* DelayedRetry.make(source.queue)
   if (typeof onFailure === "object") yield* delays.prepare(onFailure.schedule)
-  const judge = FailurePolicy.make({
+  const judge = FailurePolicy.make<T, E | HandlerTimeout>({
     onFailure,
     delays,
     settle(delivery, fate) {
       const written = fate === "retry" || fate === "park"
         ? delivery.ackUnsafe(false)
         : delivery.nackUnsafe(false, fate === "requeue")
-      if (written) metrics.failed[fate]++
+      if (written) metrics.unhandled[fate]++
     }
   })
 
-  const ownAnnotations = Context.get(options.context, References.CurrentLogAnnotations)
-  const contextOf = (portion: T): Context.Context<R> => {
-    const { deliveryTag, messageId } = portions.first(portion)
+  const ownAnnotations = Context.get(context, References.CurrentLogAnnotations)
+  const contextOf = (content: T): Context.Context<Exclude<R, Scope.Scope>> => {
+    const { deliveryTag, messageId } = portions.first(content)
     return Context.add(
-      options.context,
+      context,
       References.CurrentLogAnnotations,
       { ...ownAnnotations, queue, deliveryTag, messageId }
     )
   }
 
-  let acknowledgements: DeliveryChannel | undefined
+  let acknowledgements: Acknowledgements | undefined
   const flush = (): void => {
     acknowledgements?.flush()
     metrics.flush()
   }
   const dispatcher: Dispatcher<T> = new Dispatcher<T>({
-    concurrency: options.concurrency,
-    keyOf: options.orderedBy,
+    concurrency: workerOptions.concurrency,
+    keyOf: workerOptions.orderedBy,
     clock,
     wakeLater: yield* WakeLater.make,
-    handle: (work) => Effect.runForkWith(contextOf(work.portion))(options.handler(work.portion)),
-    resolve: (work, cause) =>
-      Effect.runForkWith(contextOf(work.portion))(judge({
-        portion: work.portion,
-        deliveries: portions.all(work.portion),
+    handle: ({ content }) => Effect.runForkWith(contextOf(content))(handler(content)),
+    resolve: ({ content, isInterrupted }, cause) =>
+      Effect.runForkWith(contextOf(content))(judge({
+        content,
+        deliveries: portions.all(content),
         // The dispatcher passes on what it had from the handler, and does not look at it.
-        cause: cause as Cause.Cause<E>,
-        isInterrupted: work.isInterrupted
+        cause: cause as Cause.Cause<E | HandlerTimeout>,
+        isInterrupted
       })),
-    onSettled(work, settlement) {
-      if (settlement !== "delayed") {
-        const written = portions.settle(work.portion, settlement)
-        if (settlement === "ack") metrics.acked += written
-        else metrics.failed[settlement] += written
+    onSettled({ content, startedAt }, fate) {
+      if (fate !== "each") {
+        const written = portions.settle(content, fate)
+        if (fate === "ack") metrics.acked += written
+        else metrics.unhandled[fate] += written
       }
-      if (work.startedAt !== undefined) metrics.handled(Monotonic.millis(clock) - work.startedAt)
+      if (startedAt !== undefined) metrics.handled(Monotonic.millis(clock) - startedAt)
     },
     flush
   })
-  const metrics: ConsumerMetrics = new ConsumerMetrics(queue, options.context, () => dispatcher.running)
-  const intake = yield* portions.intake((portion, arrivedAt) => dispatcher.offer(portion, arrivedAt))
+  const metrics: ConsumerMetrics = new ConsumerMetrics(queue, context, () => dispatcher.running)
+  const intake = yield* portions.intake((content, arrivedAt) => dispatcher.offer(content, arrivedAt))
 
-  const messagesOf = (works: Iterable<Work<T>>): number => {
+  const messagesOf = (unsettled: Iterable<Portion<T>>): number => {
     let messages = 0
-    for (const work of works) messages += portions.all(work.portion).length
+    for (const { content } of unsettled) messages += portions.all(content).length
     return messages
   }
-  /** Begin nothing more; returns how many messages had not begun. */
+  /** Begins nothing more; returns how many messages had not begun. */
   const stop = (): number => {
     const all = messagesOf(dispatcher.unsettled())
     dispatcher.stop()
@@ -149,26 +166,26 @@ const begin = Effect.fnUntraced(function*<T, E, R>(
   const idle = Effect.callback<void>((resume) => dispatcher.whenIdle(() => resume(Effect.void)))
   const interruptHandlers = Effect.suspend(() => {
     // A copy, because an interrupted handler may leave at once.
-    Array.from(dispatcher.unsettled()).forEach((work) => dispatcher.interrupt(work))
+    Array.from(dispatcher.unsettled()).forEach((portion) => dispatcher.interrupt(portion))
     return Effect.timeoutOption(idle, interruptGrace)
   })
 
-  // Handlers may begin while the subscription is still being made, and must not outlive it if that fails.
+  // Handlers may begin while the consumer is still being attached, and must not outlive it if that fails.
   yield* Effect.addFinalizer(() => {
     stop()
     return interruptHandlers
   })
 
-  if (Duration.isFinite(options.ackTimeout)) {
+  if (Duration.isFinite(timing.ackTimeout)) {
     yield* Effect.forkScoped(guard({
       dispatcher,
-      ackTimeout: options.ackTimeout,
-      whenAckTimeout: options.whenAckTimeout,
+      ackTimeout: timing.ackTimeout,
+      whenAckTimeout: timing.whenAckTimeout,
       contextOf
     }))
   }
 
-  const subscription = yield* subscribe(connection, options, {
+  const attachment = yield* attach(connection, source, {
     onOpened(opened) {
       acknowledgements?.flush()
       acknowledgements = opened
@@ -188,7 +205,7 @@ const begin = Effect.fnUntraced(function*<T, E, R>(
     }
   })
 
-  yield* subscription.ended.pipe(
+  yield* attachment.ended.pipe(
     Effect.catch((error) => Effect.logError("AMQP consumer ended", { queue, reason: error.message })),
     Effect.forkScoped
   )
@@ -199,8 +216,8 @@ const begin = Effect.fnUntraced(function*<T, E, R>(
       const waiting = stop()
       const begun = messagesOf(dispatcher.unsettled())
       const delivered = metrics.delivered
-      yield* subscription.cancel
-      yield* Effect.timeoutOption(idle, options.drainTimeout)
+      yield* attachment.cancel
+      yield* Effect.timeoutOption(idle, timing.drainTimeout)
       const unfinished = messagesOf(dispatcher.unsettled())
       if (unfinished > 0) yield* interruptHandlers
       flush()
@@ -211,5 +228,5 @@ const begin = Effect.fnUntraced(function*<T, E, R>(
     })
   )
 
-  return { health: subscription.health, ended: subscription.ended, counts: () => metrics.counts() }
+  return { health: attachment.health, ended: attachment.ended, counts: () => metrics.counts() }
 })

@@ -1,18 +1,18 @@
 /**
- * The acknowledgements of one opened channel. A delivery keeps the channel that handed it out, so that no tag can ever
- * be written on another one: after the channel is gone its acknowledgements are counted and dropped.
+ * The acknowledgements of one opened channel. A delivery keeps the acknowledgements of the channel that handed it out,
+ * so that no tag is ever written on another channel: once that is gone, its acknowledgements are counted and dropped.
  */
 import type { DriverChannel } from "../../AmqpDriver.ts"
 
 /** Acknowledges deliveries of one channel, each at most once. */
-export class DeliveryChannel {
+export class Acknowledgements {
   readonly #channel: DriverChannel
   readonly #onStale: (wasPromised: boolean) => void
-  /** Everything up to this tag was settled by an acknowledgement of many. */
+  /** An acknowledgement of many settled every tag up to this one. */
   #settledUpTo = 0
-  /** Tags that were delivered and are not settled, in their order; only if it is told of deliveries. */
+  /** Tags that were delivered and are not settled, in their order; empty unless {@link delivered} is called. */
   readonly #outstanding = new Set<number>()
-  /** Tags that are acknowledged by the next flush. */
+  /** Tags that the next flush acknowledges. */
   #due: Array<number> = []
 
   constructor(channel: DriverChannel, onStale: (wasPromised: boolean) => void) {
@@ -24,32 +24,34 @@ export class DeliveryChannel {
     return this.#channel.isOpen()
   }
 
-  /** Whether a tag was settled by an acknowledgement of many. */
+  /** Tells that an acknowledgement of many settled the tag. */
   isSettled(tag: number): boolean {
     return tag <= this.#settledUpTo
   }
 
-  /** Be told of a delivery, whose acknowledgement may be put off with {@link ackSoon}. */
+  /** Notes a delivery, whose acknowledgement may be put off with {@link ackSoon}. */
   delivered(tag: number): void {
     this.#outstanding.add(tag)
   }
 
-  /** Whether the frame was written; not if the channel is gone, or the tag was settled with others before. */
+  /** Writes `basic.ack`; returns `false` if the channel is gone, or if an acknowledgement of many settled the tag. */
   ack(tag: number, multiple: boolean): boolean {
     return tag > this.#settledUpTo && this.#settled(tag, multiple, this.#channel.ackUnsafe(tag, multiple))
   }
 
+  /** Writes `basic.nack`; otherwise as {@link ack}. */
   nack(tag: number, multiple: boolean, requeue: boolean): boolean {
     // What is due is acknowledged, and must not be refused with the others.
     if (multiple) this.flush()
     return tag > this.#settledUpTo && this.#settled(tag, multiple, this.#channel.nackUnsafe(tag, multiple, requeue))
   }
 
+  /** Writes `basic.reject`; otherwise as {@link ack}. */
   reject(tag: number, requeue: boolean): boolean {
     return tag > this.#settledUpTo && this.#settled(tag, false, this.#channel.rejectUnsafe(tag, requeue))
   }
 
-  /** As {@link ack}, written with the next flush: most of what an acknowledgement costs is its frame. */
+  /** Acknowledges with the next flush, otherwise as {@link ack}: most of what an acknowledgement costs is its frame. */
   ackSoon(tag: number): boolean {
     if (tag <= this.#settledUpTo) return false
     if (!this.isOpen) {
@@ -61,7 +63,7 @@ export class DeliveryChannel {
     return true
   }
 
-  /** Write what is due, in one frame as far as no tag that is still open lies below. */
+  /** Writes what is due, in one frame as far as no tag that is still open lies below. */
   flush(): void {
     const due = this.#due
     if (due.length === 0) return

@@ -5,7 +5,8 @@
  */
 import type { WireMessage, WireProperties } from "../../AmqpDriver.ts"
 import type { Headers, Message } from "../../AmqpMessage.ts"
-import { describe, durationMillis, maxHeaderBytes, Refused, shortString, tableSize } from "./limits.ts"
+import { describe } from "./describe.ts"
+import { durationMillis, maxHeaderBytes, Refused, shortString, tableSize } from "./limits.ts"
 
 /** A message for the wire, and what must be known to send it. */
 export interface Encoded extends WireMessage {

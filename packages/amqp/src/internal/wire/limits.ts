@@ -5,6 +5,7 @@
 import * as Duration from "effect/Duration"
 import * as Option from "effect/Option"
 import type { Headers, HeaderValue } from "../../AmqpMessage.ts"
+import { describe } from "./describe.ts"
 
 /** A field that cannot be sent, and the cause. */
 export class Refused {
@@ -31,18 +32,6 @@ export const shortString = (field: string, value: unknown): Refused | undefined 
   }
   return undefined
 }
-
-/** Names the kind of a value, for a text. */
-export const describe = (value: unknown): string =>
-  value === null
-    ? "null"
-    : Array.isArray(value)
-    ? "an array"
-    : value === undefined
-    ? "missing"
-    : typeof value === "object"
-    ? "an object"
-    : `a ${typeof value}`
 
 /** Reads a duration as milliseconds, and what is no duration as NaN. `Duration` itself takes NaN for 0. */
 export const durationMillis = (input: Duration.Input): number =>

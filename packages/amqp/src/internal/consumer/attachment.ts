@@ -1,6 +1,6 @@
 /**
- * A consumer at the broker that is kept there: prefetch and `basic.consume` are part of opening its channel, so that
- * whatever takes it away, a lost connection, a closed channel or a cancel by the broker, leads back the same way.
+ * Keeps a consumer attached to its queue. Prefetch and `basic.consume` are part of opening its channel, so that a lost
+ * connection, a closed channel and a cancel by the broker all lead back the same way.
  */
 import * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
@@ -16,21 +16,21 @@ import { keep } from "../connection/keptChannel.ts"
 import type { QueueLike } from "../connection/queueName.ts"
 import { labelOf, nameOn } from "../connection/queueName.ts"
 import type { Session } from "../connection/session.ts"
-import { DeliveryChannel } from "../delivery/acknowledgements.ts"
+import { Acknowledgements } from "../delivery/acknowledgements.ts"
 import * as WakeLater from "../wakeLater.ts"
 
 /** What to consume, and how. */
-export interface SubscriptionOptions {
+export interface AttachmentOptions {
   readonly queue: QueueLike
   readonly prefetch: number
   readonly exclusive: boolean
   readonly arguments: Arguments
 }
 
-/** Who gets the deliveries; called inside driver callbacks, but for `onOpened`. */
-export interface Subscriber {
-  /** What is delivered from now on is acknowledged there. */
-  readonly onOpened: (acknowledgements: DeliveryChannel) => void
+/** Gets the deliveries; called inside driver callbacks, but for `onOpened`. */
+export interface AttachmentListener {
+  /** Acknowledges what is delivered from now on. */
+  readonly onOpened: (acknowledgements: Acknowledgements) => void
   readonly onDelivery: (delivery: Delivery) => void
   /** Everything delivered so far and not acknowledged goes back to the queue, and will come again. */
   readonly onDetached: () => void
@@ -38,12 +38,12 @@ export interface Subscriber {
   readonly onStale: (wasPromised: boolean) => void
 }
 
-/** A consumer that is kept at the broker. */
-export interface Subscription {
+/** A consumer that is kept attached. */
+export interface Attachment {
   readonly health: () => ConsumerHealth
   /** Fails when the consumer cannot come back. */
   readonly ended: Effect.Effect<never, AmqpError>
-  /** Ask the broker to stop, and wait until it has: nothing is delivered after that, and nothing consumes again. */
+  /** Detaches for good: asks the broker to stop, and waits until it has. Nothing is delivered after that. */
   readonly cancel: Effect.Effect<void>
 }
 
@@ -59,12 +59,12 @@ const healingHeartbeats = 3
 const consumerTags = crypto.randomUUID()
 let consumerCount = 0
 
-/** Consume until the scope ends; returns when the broker has the consumer, and fails if it does not take it. */
-export const subscribe = Effect.fnUntraced(function*(
+/** Consumes until the scope ends; returns when the broker has the consumer, and fails if the broker refuses it. */
+export const attach = Effect.fnUntraced(function*(
   connection: AmqpConnection,
-  options: SubscriptionOptions,
-  subscriber: Subscriber
-): Effect.fn.Return<Subscription, AmqpError, Scope.Scope> {
+  options: AttachmentOptions,
+  listener: AttachmentListener
+): Effect.fn.Return<Attachment, AmqpError, Scope.Scope> {
   const clock = yield* Clock.Clock
   const wakeLater = yield* WakeLater.make
   const queue = labelOf(options.queue)
@@ -83,7 +83,7 @@ export const subscribe = Effect.fnUntraced(function*(
 
   const detach = (cause: AmqpError): void => {
     // Deliveries may come before the consumer counts as attached.
-    subscriber.onDetached()
+    listener.onDetached()
     become({ _tag: "Detached", cause })
   }
 
@@ -100,8 +100,8 @@ export const subscribe = Effect.fnUntraced(function*(
     const name = yield* nameOn(session, options.queue)
     yield* session.bounded("prefetch", channel.prefetch(options.prefetch))
     const cancelled = Deferred.makeUnsafe<void>()
-    const acknowledgements = new DeliveryChannel(channel, subscriber.onStale)
-    subscriber.onOpened(acknowledgements)
+    const acknowledgements = new Acknowledgements(channel, listener.onStale)
+    listener.onOpened(acknowledgements)
     const tag = `${consumerTags}-${++consumerCount}`
     yield* session.bounded(
       `consume ${queue}`,
@@ -114,7 +114,7 @@ export const subscribe = Effect.fnUntraced(function*(
       }, {
         onDelivery(delivery) {
           acknowledgements.delivered(delivery.deliveryTag)
-          subscriber.onDelivery(new Delivery(delivery, session.epoch, acknowledgements, queue, name))
+          listener.onDelivery(new Delivery(delivery, session.epoch, acknowledgements, queue, name))
         },
         onCancel() {
           isCancelledByBroker = true
