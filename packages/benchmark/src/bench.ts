@@ -6,6 +6,7 @@ import * as Flag from "effect/cli/Flag"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as ConsumeCommand from "./consumers/ConsumeCommand.ts"
+import * as ContractCommand from "./contracts/ContractCommand.ts"
 import * as MemoryBrokerCommand from "./memoryBroker/MemoryBrokerCommand.ts"
 import * as PublishCommand from "./publishers/PublishCommand.ts"
 
@@ -50,6 +51,9 @@ Command.make("bench", flags, publish).pipe(
     Command.make("publish", flags, publish).pipe(Command.withDescription("Confirmed publishing; the default")),
     Command.make("consume", flags, (flags) => ConsumeCommand.run(optionsOf(flags))).pipe(
       Command.withDescription("Consuming with acknowledgements")
+    ),
+    Command.make("contract", flags, (flags) => ContractCommand.run(optionsOf(flags))).pipe(
+      Command.withDescription("Contracts beside what they are made of")
     ),
     Command.make("memory-broker", {}, () => MemoryBrokerCommand.run).pipe(
       Command.withDescription("The in-process broker, and its topic routing")

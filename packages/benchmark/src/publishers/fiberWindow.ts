@@ -2,12 +2,12 @@ import * as Effect from "effect/Effect"
 import type { Timeline } from "./Publisher.ts"
 
 /** Keep so many fibers publishing, each one message after the other. */
-export const fiberWindow = <E>(
+export const fiberWindow = <E, R>(
   count: number,
   inFlight: number,
-  publish: Effect.Effect<void, E>,
+  publish: Effect.Effect<void, E, R>,
   timeline: Timeline | undefined
-): Effect.Effect<void, E> => {
+): Effect.Effect<void, E, R> => {
   let next = 0
   const one = timeline === undefined
     ? () => {
