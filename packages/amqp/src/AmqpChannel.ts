@@ -191,7 +191,7 @@ const open = Effect.fnUntraced(function*(
         channel,
         session,
         known: new Set(),
-        deliveries: new Acknowledgements(channel, () => stale++)
+        deliveries: new Acknowledgements(channel, session, () => stale++)
       }
       available.openUnsafe()
     }),

@@ -24,6 +24,8 @@ import * as AmqpTopology from "./AmqpTopology.ts"
 import * as Codecs from "./Codec.ts"
 import type { Codec } from "./Codec.ts"
 import * as KeyTemplate from "./internal/contract/keyTemplate.ts"
+import type { Templated } from "./internal/wire/destination.ts"
+import { keyTemplate } from "./internal/wire/destination.ts"
 import { InvalidMessage, PublishError } from "./PublishError.ts"
 
 export {
@@ -244,13 +246,14 @@ export const message = <Type extends string, Payload extends Schema.Constraint, 
         { type, messageId: messageId ?? "" },
         messageId
       ),
-      (encoded): Message => ({
+      (encoded): Message & Templated => ({
         ...properties,
         exchange,
         routingKey,
         type,
         messageId,
         headers: { ...properties.headers, [versionHeader]: version },
+        [keyTemplate]: key,
         ...encoded
       })
     )
@@ -395,7 +398,11 @@ const prepared = <A, Error, R>(
   Effect.flatMap(checkContracts(contracts), (byType) =>
     use(
       dispatch(byType, handlers as Readonly<Record<string, AnyHandler>>) as never,
-      { ...options, onFailure: policy(options.onFailure) } as ConsumerOptions<unknown>
+      {
+        ...options,
+        onFailure: policy(options.onFailure),
+        [keyTemplate]: ({ properties: { type } }: Delivery) => type === undefined ? undefined : byType.get(type)?.key
+      } as ConsumerOptions<unknown>
     ))
 
 /**

@@ -9,7 +9,7 @@ import type { Headers } from "./AmqpMessage.ts"
 import type { Codec, Decoder } from "./Codec.ts"
 import * as JsonBody from "./internal/body/json.ts"
 import { plainBody } from "./internal/body/plainBody.ts"
-import type { Acknowledgements } from "./internal/delivery/acknowledgements.ts"
+import type { Acknowledgements, Origin } from "./internal/delivery/acknowledgements.ts"
 import * as Attempts from "./internal/delivery/retryHeaders.ts"
 
 /**
@@ -190,6 +190,11 @@ export class Delivery {
   /** Refuses the message by `basic.reject`, otherwise as {@link nack}: for a message whose handler failed. */
   reject(options?: { readonly requeue?: boolean | undefined }): Effect.Effect<boolean> {
     return Effect.sync(() => this.#take()?.reject(this.deliveryTag, options?.requeue === true) === true)
+  }
+
+  /** @internal */
+  get origin(): Origin | undefined {
+    return this.#channel?.origin
   }
 
   /** @internal */

@@ -1,9 +1,10 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Tracer } from "effect"
+import { Effect } from "effect"
 import { AmqpConsumer, AmqpPublisher } from "effect-amqp"
 import type { AmqpMessage } from "effect-amqp"
 import { AmqpMemory } from "effect-amqp-memory"
 import { logging, metric, onMemory, send, sendWith, withOwnMetrics, work } from "../support/Consuming.ts"
+import * as Spans from "../support/Spans.ts"
 import { pass, settled } from "../support/Time.ts"
 
 describe("what an AmqpConsumer shows", () => {
@@ -18,14 +19,7 @@ describe("what an AmqpConsumer shows", () => {
   })
 
   const spansOf = (options: AmqpConsumer.Options<never>, headers: AmqpMessage.Headers) => {
-    const spans: Array<Tracer.NativeSpan> = []
-    const tracer = Tracer.make({
-      span(options) {
-        const span = new Tracer.NativeSpan(options)
-        spans.push(span)
-        return span
-      }
-    })
+    const { spans, tracer } = Spans.make()
     return onMemory(Effect.gen(function*() {
       yield* AmqpConsumer.make(work, () => Effect.void, options).pipe(Effect.withTracer(tracer))
       yield* sendWith({ messageId: "m-1", headers }, "a")
@@ -53,14 +47,7 @@ describe("what an AmqpConsumer shows", () => {
     }))
 
   it.effect("a message that was published with tracing leads from its consumer's span to its publisher's", () => {
-    const spans: Array<Tracer.NativeSpan> = []
-    const tracer = Tracer.make({
-      span(options) {
-        const span = new Tracer.NativeSpan(options)
-        spans.push(span)
-        return span
-      }
-    })
+    const { spans, tracer } = Spans.make()
     return onMemory(
       Effect.gen(function*() {
         const publisher = yield* AmqpPublisher.make({ tracing: true })

@@ -26,6 +26,8 @@ export class Session {
   readonly epoch: number
   readonly address: Address
   readonly username: string
+  /** The name that the broker shows. */
+  readonly connectionName: string
   readonly heartbeat: Duration.Duration
   readonly scope: Scope.Scope
   readonly driver: DriverConnection
@@ -38,6 +40,7 @@ export class Session {
     readonly epoch: number
     readonly address: Address
     readonly username: string
+    readonly connectionName: string
     readonly heartbeat: Duration.Duration
     readonly scope: Scope.Scope
     readonly driver: DriverConnection
@@ -47,6 +50,7 @@ export class Session {
     this.epoch = options.epoch
     this.address = options.address
     this.username = options.username
+    this.connectionName = options.connectionName
     this.heartbeat = options.heartbeat
     this.scope = options.scope
     this.driver = options.driver

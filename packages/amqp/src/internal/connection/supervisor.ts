@@ -243,6 +243,7 @@ export const make = Effect.fnUntraced(function*(
       epoch: options.nextEpoch(),
       address: { host: dialled.endpoint.host, port: dialled.endpoint.port },
       username: dialled.endpoint.username,
+      connectionName: options.connectionName,
       heartbeat: options.heartbeat,
       scope: sessionScope,
       driver: dialled.connection,

@@ -100,7 +100,7 @@ export const attach = Effect.fnUntraced(function*(
     const name = yield* nameOn(session, options.queue)
     yield* session.bounded("prefetch", channel.prefetch(options.prefetch))
     const cancelled = Deferred.makeUnsafe<void>()
-    const acknowledgements = new Acknowledgements(channel, listener.onStale)
+    const acknowledgements = new Acknowledgements(channel, session, listener.onStale)
     listener.onOpened(acknowledgements)
     const tag = `${consumerTags}-${++consumerCount}`
     yield* session.bounded(

@@ -100,10 +100,14 @@ export interface HandlingOptions<E, Handled> extends SourceOptions {
   /** How long the end of the scope waits for running handlers before it interrupts them. Defaults to `30 seconds`. */
   readonly drainTimeout?: Duration.Input | undefined
   /**
-   * Gives each run of the handler a span, which is linked to the publisher's by the W3C `traceparent` header. A span
-   * costs time even if nobody exports it. Defaults to `false`.
+   * Gives each run of the handler a span by OpenTelemetry's messaging conventions, which leads to the publisher's by the
+   * W3C `traceparent` header: `link` begins a trace of its own with a link, `parent` goes on with the publisher's trace
+   * (a batch has links in either case), and `true` is `link`. A span costs time even if nobody exports it. Defaults to
+   * `false`.
+   *
+   * @see https://opentelemetry.io/docs/specs/semconv/messaging/rabbitmq/
    */
-  readonly tracing?: boolean | undefined
+  readonly tracing?: boolean | "link" | "parent" | undefined
 }
 
 /**

@@ -16,6 +16,7 @@ import { labelOf } from "../connection/queueName.ts"
 import type { Acknowledgements } from "../delivery/acknowledgements.ts"
 import * as Monotonic from "../monotonic.ts"
 import * as WakeLater from "../wakeLater.ts"
+import { keyTemplate } from "../wire/destination.ts"
 import { guard } from "./ackTimeout.ts"
 import type { Attachment } from "./attachment.ts"
 import { attach } from "./attachment.ts"
@@ -28,6 +29,7 @@ import { ConsumerMetrics } from "./metrics.ts"
 import type { FailurePolicy as Policy, HandlingOptions, Source } from "./options.ts"
 import { resolveSource, resolveTiming } from "./options.ts"
 import type { Portion, PortionKind } from "./portions.ts"
+import type { SpanOptions, TemplatedOptions } from "./span.ts"
 import { withConsumerSpan } from "./span.ts"
 
 /** What handlers find, except the scope that each handler has for itself. */
@@ -62,7 +64,7 @@ export const start = <T, E, R>(
 
 /** Gives a handler its scope, its deadline and its span. */
 const equip = <T, E, R>(
-  { handler, options, portions }: WorkerOptions<T, E, R>,
+  { handler, options, portions, queue }: WorkerOptions<T, E, R>,
   handlerTimeout: Duration.Duration | undefined
 ): (content: T) => Effect.Effect<unknown, E | HandlerTimeout, Exclude<R, Scope.Scope>> => {
   let handle = (content: T): Effect.Effect<unknown, E | HandlerTimeout, Exclude<R, Scope.Scope>> =>
@@ -78,9 +80,14 @@ const equip = <T, E, R>(
           )
       })
   }
-  if (options.tracing === true) {
+  if (options.tracing !== undefined && options.tracing !== false) {
     const traced = handle
-    handle = (content) => withConsumerSpan(traced(content), portions.all(content))
+    const spans: SpanOptions = {
+      tracing: options.tracing === true ? "link" : options.tracing,
+      keyTemplate: (options as TemplatedOptions)[keyTemplate],
+      isServerNamed: typeof queue === "object" && queue._tag === "ServerNamedQueue"
+    }
+    handle = (content) => withConsumerSpan(traced(content), portions.all(content), spans)
   }
   return handle
 }

@@ -3,9 +3,18 @@
  * so that no tag is ever written on another channel: once that is gone, its acknowledgements are counted and dropped.
  */
 import type { DriverChannel } from "../../AmqpDriver.ts"
+import type { Address } from "../../AmqpError.ts"
+
+/** Where deliveries come from. */
+export interface Origin {
+  readonly address: Address
+  /** The name of the connection, which the broker shows. */
+  readonly connectionName: string
+}
 
 /** Acknowledges deliveries of one channel, each at most once. */
 export class Acknowledgements {
+  readonly origin: Origin
   readonly #channel: DriverChannel
   readonly #onStale: (wasPromised: boolean) => void
   /** An acknowledgement of many settled every tag up to this one. */
@@ -15,8 +24,9 @@ export class Acknowledgements {
   /** Tags that the next flush acknowledges. */
   #due: Array<number> = []
 
-  constructor(channel: DriverChannel, onStale: (wasPromised: boolean) => void) {
+  constructor(channel: DriverChannel, origin: Origin, onStale: (wasPromised: boolean) => void) {
     this.#channel = channel
+    this.origin = origin
     this.#onStale = onStale
   }
 
