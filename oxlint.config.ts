@@ -22,7 +22,7 @@ export const packages: ReadonlyArray<Package> = [
       ["AmqplibDriver"],
       ["CurrentDriver"],
       ["connection/", "AmqpConnection"],
-      ["AmqpChannel", "AmqpTopology"],
+      ["AmqpChannel", "topology/", "AmqpTopology"],
       ["publisher/", "AmqpPublisher"],
       ["consumer/", "AmqpConsumer"],
       ["contract/", "AmqpContract", "AsyncApi"],

@@ -254,6 +254,24 @@ export class TopologyMismatch extends Reason("TopologyMismatch")<{
 }
 
 /**
+ * A topology that is passive is not what the broker has: every exchange and queue that differs is named.
+ *
+ * @category reasons
+ * @since 0.2.0
+ */
+export class TopologyDiffers extends Reason("TopologyDiffers")<{
+  /** A sentence for each exchange and queue. */
+  readonly differences: ReadonlyArray<string>
+}> {
+  get isRetryable(): boolean {
+    return false
+  }
+  override get message(): string {
+    return `the broker has another topology: ${this.differences.join("; ")}`
+  }
+}
+
+/**
  * The user has no permission for what was asked, or the name is reserved (403).
  *
  * @category reasons
@@ -470,6 +488,7 @@ export type AmqpErrorReason =
   | ConnectionLost
   | ChannelClosed
   | TopologyMismatch
+  | TopologyDiffers
   | AccessRefused
   | NotFound
   | ResourceLocked

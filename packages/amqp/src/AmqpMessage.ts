@@ -2,6 +2,7 @@
  * Messages as applications write and read them.
  */
 import type * as Duration from "effect/Duration"
+import type { Named } from "./internal/named.ts"
 import type { TypedNumber } from "./internal/typedNumber.ts"
 
 /**
@@ -68,7 +69,7 @@ export type Body =
 /** A message to publish. */
 export interface Message extends MessageProperties {
   /** An exchange, by name or as a value of `AmqpTopology`; by default the default exchange, `""`. */
-  readonly exchange?: string | { readonly name: string } | undefined
+  readonly exchange?: Named<"Exchange"> | undefined
   /** On the default exchange: the name of the queue. */
   readonly routingKey: string
   readonly body: Body

@@ -13,112 +13,149 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import type { Arguments } from "./AmqpDriver.ts"
-import { noChannelEvents } from "./AmqpDriver.ts"
 import { AmqpError, InvalidConfiguration } from "./AmqpError.ts"
 import { allOrNothing } from "./internal/allOrNothing.ts"
 import { nameOn } from "./internal/connection/queueName.ts"
 import { AmqpConnection } from "./internal/connection/service.ts"
-import type { Session } from "./internal/connection/session.ts"
-import { durationMillis, Refused, shortString, tableSize } from "./internal/wire/limits.ts"
+import type { Named } from "./internal/named.ts"
+import { nameOf } from "./internal/named.ts"
+import { declareOn } from "./internal/topology/declare.ts"
+import type {
+  Binding,
+  Exchange,
+  ExchangeType,
+  Queue,
+  ServerNamedQueue,
+  Topology
+} from "./internal/topology/entities.ts"
+import { problemOf } from "./internal/topology/problems.ts"
+import { verifyOn } from "./internal/topology/verify.ts"
+import { durationMillis } from "./internal/wire/limits.ts"
 
-/** An exchange as it is to be declared. */
-export interface Exchange {
-  readonly _tag: "Exchange"
-  readonly name: string
-  readonly type: string
-  readonly durable: boolean
-  readonly autoDelete: boolean
-  readonly internal: boolean
-  readonly arguments: Arguments
-}
-
-/** A queue as it is to be declared. */
-export interface Queue {
-  readonly _tag: "Queue"
-  readonly name: string
-  readonly durable: boolean
-  readonly exclusive: boolean
-  readonly autoDelete: boolean
-  readonly arguments: Arguments
-}
+export type {
+  Binding,
+  Exchange,
+  ExchangeType,
+  Queue,
+  ServerNamedQueue,
+  Topology
+} from "./internal/topology/entities.ts"
 
 /**
- * A queue whose name the broker chooses: exclusive to the connection that consumes, and gone with it. Each session
- * declares it anew; its bindings and its consumers follow its new name.
+ * Properties of an exchange; all of it optional.
+ *
+ * @category options
+ * @since 0.1.0
  */
-export interface ServerNamedQueue {
-  readonly _tag: "ServerNamedQueue"
-  /** What this program calls it, unlike any other server-named queue of its connection. */
-  readonly label: string
-  readonly arguments: Arguments
-}
-
-/** A binding: messages that reach `source` with a fitting key go to `destination`. */
-export interface Binding {
-  readonly _tag: "Binding"
-  readonly source: string
-  /** A name; the label of a server-named queue. */
-  readonly destination: string
-  readonly destinationType: "queue" | "exchange" | "serverNamedQueue"
-  readonly routingKey: string
-  readonly arguments: Arguments
-}
-
-/** Exchanges, queues, server-named queues and bindings, declared in this order. */
-export interface Topology {
-  readonly exchanges: ReadonlyArray<Exchange>
-  readonly queues: ReadonlyArray<Queue>
-  readonly serverNamedQueues: ReadonlyArray<ServerNamedQueue>
-  readonly bindings: ReadonlyArray<Binding>
-}
-
-/** Properties of an exchange. */
 export interface ExchangeOptions {
-  /** `direct` by default; plugins add other types. */
-  readonly type?: "direct" | "fanout" | "topic" | "headers" | (string & {}) | undefined
-  /** Whether it survives a restart of the broker; `true` by default. */
+  /** One of the protocol's types, or one of a plugin, whose name begins with `x-`. Defaults to `direct`. */
+  readonly type?: ExchangeType | undefined
+  /** Survives a restart of the broker. Defaults to `true`. */
   readonly durable?: boolean | undefined
-  /** Whether it is deleted when its last binding goes; `false` by default. */
+  /** Is deleted when its last binding goes. Defaults to `false`. */
   readonly autoDelete?: boolean | undefined
-  /** Whether only exchanges may publish to it; `false` by default. */
+  /** Takes messages from exchanges only. Defaults to `false`. */
   readonly internal?: boolean | undefined
   /** Where messages go that this exchange cannot route. */
-  readonly alternateExchange?: string | { readonly name: string } | undefined
+  readonly alternateExchange?: Named<"Exchange"> | undefined
   /** Other arguments, such as `x-delayed-type`. */
   readonly arguments?: Arguments | undefined
 }
 
-/** Properties of a queue. */
-export interface QueueOptions {
-  /** The virtual host's default, usually `classic`, if absent. Use `quorum` for what must not be lost. */
-  readonly type?: "classic" | "quorum" | "stream" | undefined
-  /** Whether it survives a restart of the broker; `true` by default. */
-  readonly durable?: boolean | undefined
-  /** Whether only the connection that declared it may use it, and it goes with it; `false` by default. */
-  readonly exclusive?: boolean | undefined
-  /** Whether it is deleted when its last consumer goes; `false` by default. */
+/**
+ * Properties that every type of queue has; all of it optional.
+ *
+ * @category options
+ * @since 0.2.0
+ */
+export interface AnyQueueOptions {
+  /** Bytes of the messages in it. */
+  readonly maxLengthBytes?: number | undefined
+  /** Other arguments. */
+  readonly arguments?: Arguments | undefined
+}
+
+/**
+ * Properties that queues have and streams have not; all of it optional.
+ *
+ * @category options
+ * @since 0.2.0
+ */
+export interface MessageQueueOptions extends AnyQueueOptions {
+  /** Is deleted when its last consumer goes. Defaults to `false`. */
   readonly autoDelete?: boolean | undefined
   /** How long a message may wait in it. */
   readonly messageTtl?: Duration.Input | undefined
   /** How long it may be unused before it is deleted. */
   readonly expires?: Duration.Input | undefined
+  /** Messages in it. */
   readonly maxLength?: number | undefined
-  readonly maxLengthBytes?: number | undefined
   /** What happens at the maximum; the broker's default is `drop-head`. */
   readonly overflow?: "drop-head" | "reject-publish" | "reject-publish-dlx" | undefined
   /** Where messages go that are rejected, expired, dropped, or delivered too often. */
-  readonly deadLetterExchange?: string | { readonly name: string } | undefined
+  readonly deadLetterExchange?: Named<"Exchange"> | undefined
   readonly deadLetterRoutingKey?: string | undefined
-  /** 1 to 255; makes a classic queue a priority queue. */
-  readonly maxPriority?: number | undefined
+  /** Gives the messages to one consumer at a time, in order. */
   readonly singleActiveConsumer?: boolean | undefined
-  /** Quorum queues: how often a message is delivered before it is dead-lettered. */
-  readonly deliveryLimit?: number | undefined
-  /** Other arguments. */
-  readonly arguments?: Arguments | undefined
 }
 
-const nameOf = (named: string | { readonly name: string }): string => typeof named === "string" ? named : named.name
+/**
+ * Properties of a classic queue, or of a queue of the virtual host's default type; all of it optional.
+ *
+ * @category options
+ * @since 0.2.0
+ */
+export interface ClassicQueueOptions extends MessageQueueOptions {
+  /** Defaults to the type that the virtual host has as its default, usually `classic`. */
+  readonly type?: "classic" | undefined
+  /** Survives a restart of the broker. Defaults to `true`. */
+  readonly durable?: boolean | undefined
+  /** Belongs to the connection that declared it, and goes with it. Defaults to `false`. */
+  readonly exclusive?: boolean | undefined
+  /** 1 to 255; makes it a priority queue. */
+  readonly maxPriority?: number | undefined
+}
+
+/**
+ * Properties of a quorum queue, for what must not be lost. It is always durable and never exclusive.
+ *
+ * @see https://www.rabbitmq.com/docs/quorum-queues
+ * @category options
+ * @since 0.2.0
+ */
+export interface QuorumQueueOptions extends MessageQueueOptions {
+  readonly type: "quorum"
+  readonly durable?: true | undefined
+  readonly exclusive?: false | undefined
+  /** How often a message is delivered before it is dead-lettered, or dropped. RabbitMQ's default is 20 since 4.0. */
+  readonly deliveryLimit?: number | undefined
+}
+
+/**
+ * Properties of a stream, which keeps its messages after they were read. It is always durable.
+ *
+ * @see https://www.rabbitmq.com/docs/streams
+ * @category options
+ * @since 0.2.0
+ */
+export interface StreamOptions extends AnyQueueOptions {
+  readonly type: "stream"
+  readonly durable?: true | undefined
+  readonly exclusive?: false | undefined
+  readonly autoDelete?: false | undefined
+  /** How long messages are kept, in whole seconds. */
+  readonly maxAge?: Duration.Input | undefined
+  /** The size of a file of the stream; whole files are deleted when `maxAge` or `maxLengthBytes` is exceeded. */
+  readonly maxSegmentBytes?: number | undefined
+}
+
+/**
+ * Properties of a queue; all of it optional.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export type QueueOptions = ClassicQueueOptions | QuorumQueueOptions | StreamOptions
 
 /** The entries of some tables that have a value; those of later tables win. */
 const defined = (...tables: ReadonlyArray<Arguments | undefined>): Arguments =>
@@ -131,7 +168,7 @@ const millis = (input: Duration.Input | undefined): number | undefined =>
   input === undefined ? undefined : durationMillis(input)
 
 /**
- * An exchange: durable and of type `direct` unless told otherwise.
+ * Makes an exchange: durable and of type `direct` unless told otherwise.
  *
  * @example
  * ```ts
@@ -151,7 +188,7 @@ export const exchange = (name: string, options: ExchangeOptions = {}): Exchange 
 })
 
 /**
- * A queue: durable unless told otherwise.
+ * Makes a queue: durable unless told otherwise. What a type of queue does not have does not compile.
  *
  * @example
  * ```ts
@@ -164,23 +201,34 @@ export const queue = (name: string, options: QueueOptions = {}): Queue => ({
   durable: options.durable ?? true,
   exclusive: options.exclusive ?? false,
   autoDelete: options.autoDelete ?? false,
-  arguments: defined(options.arguments, {
-    "x-queue-type": options.type,
-    "x-message-ttl": millis(options.messageTtl),
-    "x-expires": millis(options.expires),
-    "x-max-length": options.maxLength,
-    "x-max-length-bytes": options.maxLengthBytes,
-    "x-overflow": options.overflow,
-    "x-dead-letter-exchange": options.deadLetterExchange === undefined ? undefined : nameOf(options.deadLetterExchange),
-    "x-dead-letter-routing-key": options.deadLetterRoutingKey,
-    "x-max-priority": options.maxPriority,
-    "x-single-active-consumer": options.singleActiveConsumer,
-    "x-delivery-limit": options.deliveryLimit
-  })
+  arguments: argumentsOf(options)
 })
 
+/** The options that become arguments. */
+type Arg<Options> = Omit<Options, "type" | "durable" | "exclusive" | "autoDelete">
+
+const argumentsOf = (options: QueueOptions): Arguments => {
+  // The types say which type of queue has what; the table is the same for all.
+  const all: Partial<Arg<ClassicQueueOptions> & Arg<QuorumQueueOptions> & Arg<StreamOptions>> = options
+  return defined(options.arguments, {
+    "x-queue-type": options.type,
+    "x-message-ttl": millis(all.messageTtl),
+    "x-expires": millis(all.expires),
+    "x-max-length": all.maxLength,
+    "x-max-length-bytes": all.maxLengthBytes,
+    "x-overflow": all.overflow,
+    "x-dead-letter-exchange": all.deadLetterExchange === undefined ? undefined : nameOf(all.deadLetterExchange),
+    "x-dead-letter-routing-key": all.deadLetterRoutingKey,
+    "x-max-priority": all.maxPriority,
+    "x-single-active-consumer": all.singleActiveConsumer,
+    "x-delivery-limit": all.deliveryLimit,
+    "x-max-age": all.maxAge === undefined ? undefined : `${Math.ceil(durationMillis(all.maxAge) / 1000)}s`,
+    "x-stream-max-segment-size-bytes": all.maxSegmentBytes
+  })
+}
+
 /**
- * A queue that the broker names, for what only this process wants, such as its copy of what a fanout exchange sends.
+ * Makes a queue that the broker names, for what only this process wants, such as its copy of what a fanout exchange sends.
  * Bind it and consume from it like any other; messages in it are lost with the session.
  *
  * @see https://www.rabbitmq.com/docs/queues#server-named-queues
@@ -193,7 +241,7 @@ export const queue = (name: string, options: QueueOptions = {}): Queue => ({
 export const serverNamedQueue = (
   label: string,
   options: Pick<
-    QueueOptions,
+    ClassicQueueOptions,
     "messageTtl" | "maxLength" | "maxLengthBytes" | "overflow" | "deadLetterExchange" | "arguments"
   > = {}
 ): ServerNamedQueue => ({
@@ -203,7 +251,7 @@ export const serverNamedQueue = (
 })
 
 /**
- * A binding of a queue, or of an exchange, to an exchange. The routing key is a pattern on a topic exchange, and is not
+ * Makes a binding of a queue, or of an exchange, to an exchange. The routing key is a pattern on a topic exchange, and is not
  * read by fanout and headers exchanges; the latter match `arguments`.
  *
  * @example
@@ -230,7 +278,25 @@ export const bind = (
 })
 
 /**
- * One value of exchanges, queues, bindings and other topologies.
+ * Makes a binding that is to be absent: it is removed where the broker has it, on every session. That is how a binding
+ * that an earlier release made goes.
+ *
+ * @example
+ * ```ts
+ * const topology = AmqpTopology.make(orders, invoices, AmqpTopology.unbind(invoices, orders, "order.#"))
+ * ```
+ * @category constructors
+ * @since 0.2.0
+ */
+export const unbind = (
+  destination: Queue | ServerNamedQueue | Exchange,
+  source: Exchange,
+  routingKey: string = "",
+  options: { readonly arguments?: Arguments | undefined } = {}
+): Binding => ({ ...bind(destination, source, routingKey, options), _tag: "AbsentBinding" })
+
+/**
+ * Makes one value of exchanges, queues, bindings and other topologies.
  *
  * @example
  * ```ts
@@ -258,108 +324,51 @@ export const make = (
   return { exchanges, queues, serverNamedQueues, bindings }
 }
 
-const checkArguments = (what: string, table: Arguments): string | undefined => {
-  const size = tableSize(table, "arguments", 0)
-  return size instanceof Refused ? `${what}: ${size.field} ${size.detail}` : undefined
+/**
+ * How to declare a topology; all of it optional.
+ *
+ * @category options
+ * @since 0.2.0
+ */
+export interface DeclareOptions {
+  /**
+   * Looks at the exchanges and queues instead of declaring them, and fails with `TopologyDiffers`, which names all that
+   * differ. Looking needs no permission; properties are compared where the user may configure. AMQP cannot look at
+   * bindings. Defaults to `false`.
+   */
+  readonly passive?: boolean | undefined
 }
-
-const checkEntity = (kind: string, entity: Exchange | Queue): string | undefined => {
-  const refused = shortString("name", entity.name)
-  if (refused !== undefined) {
-    return `${kind} "${String(entity.name).slice(0, 40)}": its name is invalid: ${refused.detail}`
-  }
-  if (entity.name === "") return `one ${kind} has an empty name`
-  return checkArguments(`${kind} "${entity.name}"`, entity.arguments)
-}
-
-/** What cannot be declared, and why; a broker would answer it by closing the channel or even the connection. */
-const check = (topology: Topology): string | undefined => {
-  const seen = new Map<string, string>()
-  for (const [kind, entities] of [["exchange", topology.exchanges], ["queue", topology.queues]] as const) {
-    for (const entity of entities) {
-      const problem = checkEntity(kind, entity)
-      if (problem !== undefined) return problem
-      const key = `${kind} "${entity.name}"`
-      const properties = JSON.stringify(entity)
-      if ((seen.get(key) ?? properties) !== properties) return `${key} is in it twice, with different properties`
-      seen.set(key, properties)
-    }
-  }
-  const labels = new Map<string, ServerNamedQueue>()
-  for (const queue of topology.serverNamedQueues) {
-    const what = `server-named queue "${queue.label}"`
-    if (queue.label === "") return "a server-named queue has an empty label"
-    if ((labels.get(queue.label) ?? queue) !== queue) return `${what} is in it twice`
-    labels.set(queue.label, queue)
-    const problem = checkArguments(what, queue.arguments)
-    if (problem !== undefined) return problem
-  }
-  for (const binding of topology.bindings) {
-    if (binding.destinationType === "serverNamedQueue" && !labels.has(binding.destination)) {
-      return `the server-named queue "${binding.destination}" is bound, and is not in it`
-    }
-    const refused = shortString("routingKey", binding.routingKey)
-    const what = `binding of "${binding.destination}" to "${binding.source}"`
-    if (refused !== undefined) return `${what}: its routing key is invalid: ${refused.detail}`
-    const problem = checkArguments(what, binding.arguments)
-    if (problem !== undefined) return problem
-  }
-  return undefined
-}
-
-const declareOn = (session: Session, topology: Topology): Effect.Effect<void, AmqpError> =>
-  Effect.scoped(Effect.gen(function*() {
-    const channel = yield* session.openChannel({ confirm: false }, noChannelEvents)
-    for (const { _tag, name, ...properties } of topology.exchanges) {
-      yield* session.bounded(
-        `declareExchange ${name}`,
-        channel.declareExchange({ exchange: name, ...properties })
-      )
-    }
-    for (const { _tag, name, ...properties } of topology.queues) {
-      yield* session.bounded(`declareQueue ${name}`, channel.declareQueue({ queue: name, ...properties }))
-    }
-    for (const { arguments: args, label } of topology.serverNamedQueues) {
-      if (session.queueNames.has(label)) continue
-      const declared = yield* session.bounded(
-        `declareQueue ${label}`,
-        channel.declareQueue({ queue: "", durable: false, exclusive: true, autoDelete: false, arguments: args })
-      )
-      session.queueNames.set(label, declared.queue)
-    }
-    for (const binding of topology.bindings) {
-      const { destination, destinationType, source, ...rest } = binding
-      yield* session.bounded(
-        `bind ${destination} to ${source}`,
-        destinationType === "exchange"
-          ? channel.bindExchange({ destination, source, ...rest })
-          : channel.bindQueue({ queue: session.queueNames.get(destination) ?? destination, exchange: source, ...rest })
-      )
-    }
-  }))
 
 /**
- * Declare a topology now and on every session until the scope ends, before any publisher or consumer that is made after
- * it starts. Exclusive and server-named queues, which belong to one connection, are declared on the session that
- * consumes.
+ * Declares a topology now and on every session until the scope ends, before any publisher or consumer that is made after
+ * it starts. A large topology takes a few round trips. Exclusive and server-named queues, which belong to one connection,
+ * are declared on the session that consumes.
  *
  * Fails with `TopologyMismatch`, `AccessRefused`, `NotFound` (a binding to something that is not there),
- * `OperationRefused`, or `InvalidConfiguration` before anything is sent.
+ * `OperationRefused`, with `TopologyDiffers` if it is passive, or with `InvalidConfiguration` before anything is sent.
+ *
+ * @category declaring
+ * @since 0.1.0
  */
 export const declare = (
-  topology: Topology
-): Effect.Effect<void, AmqpError, AmqpConnection | Scope.Scope> => allOrNothing(register(topology))
+  topology: Topology,
+  options: DeclareOptions = {}
+): Effect.Effect<void, AmqpError, AmqpConnection | Scope.Scope> => allOrNothing(register(topology, options))
 
 const register = Effect.fnUntraced(function*(
-  topology: Topology
+  topology: Topology,
+  options: DeclareOptions
 ): Effect.fn.Return<void, AmqpError, AmqpConnection | Scope.Scope> {
   const connection = yield* AmqpConnection
-  const problem = check(topology)
+  const problem = problemOf(topology) ?? (options.passive === true ? passiveProblemOf(topology) : undefined)
   if (problem !== undefined) {
     return yield* new AmqpError({
       operation: "declare",
       reason: new InvalidConfiguration({ option: "topology", detail: problem })
     })
+  }
+  if (options.passive === true) {
+    return yield* connection.register(undefined, (session) => verifyOn(session, topology))
   }
   const exclusive = new Set(topology.queues.filter((queue) => queue.exclusive).map((queue) => queue.name))
   const isExclusive = (binding: Binding) =>
@@ -383,8 +392,16 @@ const register = Effect.fnUntraced(function*(
   }
 })
 
+const passiveProblemOf = ({ queues, serverNamedQueues }: Topology): string | undefined => {
+  const own = queues.find((queue) => queue.exclusive)?.name ?? serverNamedQueues[0]?.label
+  return own === undefined ?
+    undefined :
+    `the queue "${own}" belongs to this connection alone, and a passive topology ` +
+    "is made by others; declare it in a topology of its own"
+}
+
 /**
- * The name that the broker chose for a server-named queue on the present session, for a `replyTo` for example. Fails
+ * Reads the name that the broker chose for a server-named queue on the present session, for a `replyTo` for example. Fails
  * with `NotFound` if no topology of the connection declares it.
  */
 export const currentName = (queue: ServerNamedQueue): Effect.Effect<string, AmqpError, AmqpConnection> =>
@@ -394,7 +411,7 @@ export const currentName = (queue: ServerNamedQueue): Effect.Effect<string, Amqp
   )
 
 /**
- * A layer that declares a topology, see {@link declare}. Provide it to publishers and consumers, so that it is there
+ * Makes a layer that declares a topology, see {@link declare}. Provide it to publishers and consumers, so that it is there
  * before they start.
  *
  * @example
@@ -405,5 +422,7 @@ export const currentName = (queue: ServerNamedQueue): Effect.Effect<string, Amqp
  * )
  * ```
  */
-export const layer = (topology: Topology): Layer.Layer<never, AmqpError, AmqpConnection> =>
-  Layer.effectDiscard(declare(topology))
+export const layer = (
+  topology: Topology,
+  options?: DeclareOptions
+): Layer.Layer<never, AmqpError, AmqpConnection> => Layer.effectDiscard(declare(topology, options))

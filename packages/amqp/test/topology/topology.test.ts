@@ -26,6 +26,7 @@ describe("AmqpTopology", () => {
     assert.deepStrictEqual(
       AmqpTopology.queue("q", {
         type: "quorum",
+        arguments: { "x-own": 1, "x-max-priority": 5 },
         messageTtl: "1 minute",
         expires: "1 hour",
         maxLength: 10,
@@ -33,10 +34,8 @@ describe("AmqpTopology", () => {
         overflow: "reject-publish",
         deadLetterExchange: AmqpTopology.exchange("dead"),
         deadLetterRoutingKey: "k",
-        maxPriority: 5,
         singleActiveConsumer: true,
-        deliveryLimit: 7,
-        arguments: { "x-own": 1 }
+        deliveryLimit: 7
       }).arguments,
       {
         "x-own": 1,
@@ -166,7 +165,7 @@ describe("AmqpTopology", () => {
       const publisher = yield* AmqpPublisher.make()
       yield* TestClock.adjust("10 seconds")
       const refused = yield* Effect.forkChild(
-        refusal(AmqpTopology.make(AmqpTopology.exchange("bad", { type: "nope" }))),
+        refusal(AmqpTopology.make(AmqpTopology.exchange("bad", { type: "x-nope" }))),
         { startImmediately: true }
       )
       yield* Virtual.settle

@@ -141,16 +141,15 @@ const compile = Effect.fnUntraced(function*(
     topology: AmqpTopology.make(
       ...Array.from(new Set(delays), (delay) =>
         AmqpTopology.queue(waitQueueOf(delay), {
-          durable,
           messageTtl: delay,
           deadLetterExchange: "",
           deadLetterRoutingKey: name,
           // A quorum queue keeps a message until the queue that it goes back to has confirmed it.
           ...(isQuorum
             ? { type: "quorum", overflow: "reject-publish", arguments: { "x-dead-letter-strategy": "at-least-once" } }
-            : {})
+            : { durable })
         })),
-      AmqpTopology.queue(parked, { durable, ...(isQuorum ? { type: "quorum" } : {}) })
+      AmqpTopology.queue(parked, isQuorum ? { type: "quorum" } : { durable })
     ),
     next(delivery) {
       const delay = delays[Attempts.delays(delivery.properties.headers, name)]

@@ -1,0 +1,85 @@
+/**
+ * Declares a topology on a session in a few round trips. The answers of one channel come one after the other, so a large
+ * topology is declared on several channels at the same time; what fails is named by its own operation.
+ */
+import * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
+import type { DriverChannel } from "../../AmqpDriver.ts"
+import { noChannelEvents } from "../../AmqpDriver.ts"
+import type { AmqpError } from "../../AmqpError.ts"
+import type { Session } from "../connection/session.ts"
+import type { Binding, Topology } from "./entities.ts"
+
+/** One question to the broker, on the channel that has time for it. */
+type Step = (channel: DriverChannel) => Effect.Effect<void, AmqpError>
+
+const maxChannels = 32
+const stepsOfChannel = 4
+
+const openChannels = Effect.fnUntraced(function*(
+  session: Session,
+  count: number
+): Effect.fn.Return<Array<DriverChannel>, AmqpError, Scope.Scope> {
+  const open = session.openChannel({ confirm: false }, noChannelEvents)
+  const first = yield* open
+  // A connection with few channels left is slower, and no reason to fail.
+  const more = yield* Effect.forEach(
+    Array.from({ length: count - 1 }),
+    () => Effect.catch(open, () => Effect.succeed(undefined)),
+    { concurrency: "unbounded" }
+  )
+  return [first, ...more.filter((channel) => channel !== undefined)]
+})
+
+/** Takes the steps, as many at a time as there are channels. */
+const take = (steps: ReadonlyArray<Step>, free: Array<DriverChannel>): Effect.Effect<void, AmqpError> =>
+  Effect.forEach(
+    steps,
+    (step) =>
+      Effect.suspend(() => {
+        const channel = free.pop()!
+        return Effect.tap(step(channel), () => Effect.sync(() => free.push(channel)))
+      }),
+    { concurrency: free.length, discard: true }
+  )
+
+const bindingStep = (session: Session, binding: Binding): Step => {
+  const { _tag, destination, destinationType, source, ...rest } = binding
+  const isPresent = _tag === "Binding"
+  const queue = session.queueNames.get(destination) ?? destination
+  return (channel) =>
+    session.bounded(
+      isPresent ? `bind ${destination} to ${source}` : `unbind ${destination} from ${source}`,
+      destinationType === "exchange"
+        ? (isPresent ? channel.bindExchange : channel.unbindExchange)({ destination, source, ...rest })
+        : (isPresent ? channel.bindQueue : channel.unbindQueue)({ queue, exchange: source, ...rest })
+    )
+}
+
+/** Declares a topology. Exchanges and queues are there before their bindings are. */
+export const declareOn = (session: Session, topology: Topology): Effect.Effect<void, AmqpError> =>
+  Effect.scoped(Effect.gen(function*() {
+    const { bindings, exchanges, queues, serverNamedQueues } = topology
+    const entities: ReadonlyArray<Step> = [
+      ...exchanges.map(({ _tag, name, ...properties }): Step => (channel) =>
+        session.bounded(`declareExchange ${name}`, channel.declareExchange({ exchange: name, ...properties }))
+      ),
+      ...queues.map(({ _tag, name, ...properties }): Step => (channel) =>
+        Effect.asVoid(session.bounded(`declareQueue ${name}`, channel.declareQueue({ queue: name, ...properties })))
+      ),
+      ...serverNamedQueues.filter(({ label }) => !session.queueNames.has(label)).map(
+        ({ arguments: args, label }): Step => (channel) =>
+          Effect.map(
+            session.bounded(
+              `declareQueue ${label}`,
+              channel.declareQueue({ queue: "", durable: false, exclusive: true, autoDelete: false, arguments: args })
+            ),
+            ({ queue }) => void session.queueNames.set(label, queue)
+          )
+      )
+    ]
+    const steps = Math.max(entities.length, bindings.length)
+    const channels = yield* openChannels(session, Math.min(maxChannels, Math.max(1, Math.ceil(steps / stepsOfChannel))))
+    yield* take(entities, channels)
+    yield* take(bindings.map((binding) => bindingStep(session, binding)), channels)
+  }))
