@@ -3,7 +3,7 @@
  * topology is declared on several channels at the same time; what fails is named by its own operation.
  */
 import * as Effect from "effect/Effect"
-import type * as Scope from "effect/Scope"
+import * as Scope from "effect/Scope"
 import type { DriverChannel } from "../../AmqpDriver.ts"
 import { noChannelEvents } from "../../AmqpDriver.ts"
 import type { AmqpError } from "../../AmqpError.ts"
@@ -56,9 +56,17 @@ const bindingStep = (session: Session, binding: Binding): Step => {
     )
 }
 
+/** Releases what was acquired all at once: each channel's goodbye is a round trip. */
+const atOnce = <A, E>(effect: Effect.Effect<A, E, Scope.Scope>): Effect.Effect<A, E> =>
+  Effect.acquireUseRelease(
+    Scope.make("parallel"),
+    (scope) => Scope.provide(effect, scope),
+    (scope, exit) => Scope.close(scope, exit)
+  )
+
 /** Declares a topology. Exchanges and queues are there before their bindings are. */
 export const declareOn = (session: Session, topology: Topology): Effect.Effect<void, AmqpError> =>
-  Effect.scoped(Effect.gen(function*() {
+  atOnce(Effect.gen(function*() {
     const { bindings, exchanges, queues, serverNamedQueues } = topology
     const entities: ReadonlyArray<Step> = [
       ...exchanges.map(({ _tag, name, ...properties }): Step => (channel) =>
