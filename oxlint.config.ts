@@ -33,9 +33,19 @@ export const packages: ReadonlyArray<Package> = [
     source: "packages/memory-broker/src",
     floors: [
       ["SeededRandom", "*"],
-      ["queue", "exchange", "queueTimers"],
+      ["queue", "singleActive", "messageQueue", "streamQueue", "exchange", "queueTimers"],
       ["virtualHost", "accounts", "dueWork"],
-      ["channel", "confirmDesk", "deliveries", "directReply", "consuming", "publishing", "requests", "broker"],
+      [
+        "channel",
+        "ackTimeouts",
+        "confirmDesk",
+        "deliveries",
+        "directReply",
+        "consuming",
+        "publishing",
+        "requests",
+        "broker"
+      ],
       ["network", "link", "clientChannel", "handshake", "wire"],
       ["driver", "inspection", "service", "levers"],
       ["AmqpMemory"],

@@ -244,6 +244,14 @@ describe("amqplib's private names do what internals.ts says", () => {
       peer.send(["BasicCancel", 1, { consumerTag: "t", nowait: true }])
       yield* Effect.promise(() => until(() => told.length > 0))
       assert.deepStrictEqual(told, [null])
+      peer.send(["BasicCancel", 1, { consumerTag: "t", nowait: true }])
+      peer.write(ScriptedBroker.delivery(1, { consumerTag: "t", deliveryTag: 9 }, {}, Buffer.alloc(0)))
+      yield* Effect.promise(() => until(() => peer.received.some(({ name }) => name === "BasicNack")))
+      const answers = peer.received.slice(-2).map((
+        { fields, name }
+      ) => [name, fields["consumerTag"] ?? fields["deliveryTag"]])
+      assert.deepStrictEqual(answers, [["BasicCancel", "t"], ["BasicNack", 9]])
+      assert.deepStrictEqual(told, [null])
     }))
 
   it.live("an acknowledgement reads nothing of a message but its delivery tag", () =>

@@ -3,6 +3,7 @@
  * It is synchronous from end to end; {@link "./link.ts"} puts the wire and the Clock around it.
  */
 import { Accounts } from "./accounts.ts"
+import { AckTimeouts } from "./ackTimeouts.ts"
 import type { Dialect } from "./brokerVersion.ts"
 import type { Channel, Connection, Peer } from "./channel.ts"
 import { makeChannel } from "./channel.ts"
@@ -14,7 +15,7 @@ import { DueWork } from "./dueWork.ts"
 import type { Faults } from "./faults.ts"
 import { noFaults } from "./faults.ts"
 import type { Command, MethodId, Request } from "./frames.ts"
-import { methods } from "./frames.ts"
+import { methods, noMethod } from "./frames.ts"
 import { Publishing } from "./publishing.ts"
 import type { PublishRecord } from "./publishLog.ts"
 import type { Queue } from "./queue.ts"
@@ -32,6 +33,7 @@ export class Broker {
   readonly confirms: ConfirmDesk
   readonly #dialect: Dialect
   readonly #due: DueWork
+  readonly #ackTimeouts: AckTimeouts
   readonly #deliveries: Deliveries
   readonly #consuming: Consuming
   readonly #requests: Requests
@@ -45,11 +47,14 @@ export class Broker {
     const confirms = new ConfirmDesk(faults, timers, random)
     const due = new DueWork(timers, dialect)
     const replies = new DirectReply(this.connections)
-    const deliveries = new Deliveries(timers, dialect, due)
+    const fail = (channel: Channel, fault: ReplyFault) => this.fail(channel, fault, noMethod)
+    const ackTimeouts = new AckTimeouts({ timers, dialect, faults, due, fail })
+    const deliveries = new Deliveries({ timers, dialect, due, ackTimeouts })
     const consuming = new Consuming({ timers, accounts, due, deliveries, replies })
     this.accounts = accounts
     this.confirms = confirms
     this.#due = due
+    this.#ackTimeouts = ackTimeouts
     this.#deliveries = deliveries
     this.#consuming = consuming
     this.#requests = new Requests({ timers, accounts, due, deliveries, consuming, replies })
@@ -58,7 +63,12 @@ export class Broker {
   }
 
   addVirtualHost(name: string): void {
-    if (!this.vhosts.has(name)) this.vhosts.set(name, new VirtualHost(name, this.#dialect, this.#due))
+    if (!this.vhosts.has(name)) {
+      this.vhosts.set(
+        name,
+        new VirtualHost(name, this.#dialect, this.#due, () => this.timers.now)
+      )
+    }
   }
 
   get published(): ReadonlyArray<PublishRecord> {
@@ -72,7 +82,7 @@ export class Broker {
   }
 
   openChannel(connection: Connection, number: number, confirm: boolean): Channel {
-    const channel = makeChannel(connection, number, confirm)
+    const channel = makeChannel(connection, number, confirm, this.timers.now)
     connection.channels.add(channel)
     return channel
   }
@@ -81,6 +91,7 @@ export class Broker {
     if (!channel.isOpen) return
     channel.isOpen = false
     channel.connection.channels.delete(channel)
+    this.#ackTimeouts.forget(channel)
     this.#consuming.abandon(channel)
     this.#deliveries.abandon(channel)
     this.confirms.forget(channel)
@@ -158,6 +169,14 @@ export class Broker {
     this.settle()
   }
 
+  /** Change how long delivered messages may stay unacknowledged, in milliseconds. */
+  setAckTimeout(millis: number): void {
+    this.faults.ackTimeout = millis
+    for (const connection of this.connections) {
+      for (const channel of Array.from(connection.channels)) this.#ackTimeouts.lookAgain(channel)
+    }
+  }
+
   /** Carry out what the last change made due: dead letters, deliveries, timers. */
   settle(): void {
     this.#due.carryOut()
@@ -172,7 +191,7 @@ export class Broker {
       }
       for (const queue of Array.from(vhost.queues.values())) {
         if (!queue.durable || queue.exclusive) vhost.deleteQueue(queue)
-        else queue.forgetTransient([])
+        else queue.restart()
         this.#due.touch(queue)
       }
     }

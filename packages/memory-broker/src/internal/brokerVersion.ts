@@ -38,6 +38,23 @@ export interface Dialect {
   readonly putsRefusedLast: boolean
   /** Since 4.0 a negative delivery limit is none. Before, every message was over it when it came back. */
   readonly readsNegativeLimit: boolean
+  /**
+   * Since 4.3 a quorum queue takes back a message that is not acknowledged in time, and cancels its consumer; other
+   * queues wait for ever. Before, the channel was closed.
+   */
+  readonly takesBack: boolean
+  /** Since 4.0 a single active consumer of a quorum queue hands over to a waiting one of higher priority. */
+  readonly handsOver: boolean
+  /** Since 4.0 a classic queue delivers to the next single active consumer at once when a client cancels the active one. */
+  readonly wakesAfterCancel: boolean
+  /** Since 4.0 a nack or reject of a message of a stream counts as an ack. Before, it closed the connection. */
+  readonly ignoresStreamRefusals: boolean
+  /** Since 4.0 dead letters can go into a stream. Before, they were lost on the way. */
+  readonly deadLettersIntoStreams: boolean
+  /** Since 4.0 refusals of stream consumers say "stream queue". */
+  readonly namesStream: boolean
+  /** Since 4.3 a stream offset that cannot be read closes the channel and not the connection. */
+  readonly refusesOffsetOnChannel: boolean
   /** Since 4.0 a dead letter has `x-last-death-…` headers. */
   readonly namesLastDeath: boolean
   /** Since 4.3 exchanges that are not durable outlive a restart. */
@@ -61,6 +78,13 @@ const before4: Dialect = {
   putsRefusedLast: true,
   readsNegativeLimit: false,
   namesLastDeath: false,
+  takesBack: false,
+  handsOver: false,
+  wakesAfterCancel: false,
+  ignoresStreamRefusals: false,
+  namesStream: false,
+  deadLettersIntoStreams: false,
+  refusesOffsetOnChannel: false,
   keepsTransientExchanges: false
 }
 
@@ -76,7 +100,12 @@ const since4: Dialect = {
   storesQueueType: true,
   refusesTypeOnChannel: true,
   readsNegativeLimit: true,
-  namesLastDeath: true
+  namesLastDeath: true,
+  handsOver: true,
+  wakesAfterCancel: true,
+  ignoresStreamRefusals: true,
+  namesStream: true,
+  deadLettersIntoStreams: true
 }
 
 export const dialects: Record<BrokerVersion, Dialect> = {
@@ -90,6 +119,8 @@ export const dialects: Record<BrokerVersion, Dialect> = {
     tellsAcquired: true,
     keepsCounts: true,
     putsRefusedLast: false,
+    takesBack: true,
+    refusesOffsetOnChannel: true,
     keepsTransientExchanges: true
   }
 }

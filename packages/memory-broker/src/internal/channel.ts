@@ -6,6 +6,7 @@ import type { ChannelEvent, MethodId } from "./frames.ts"
 import type { Consumer, Queue } from "./queue.ts"
 import type { Entry } from "./readyMessages.ts"
 import type { ReplyFault } from "./replyFault.ts"
+import type { Timer } from "./timers.ts"
 import type { VirtualHost } from "./virtualHost.ts"
 
 /** The client's end of a connection, as the broker sees it. */
@@ -22,6 +23,10 @@ export interface Unacked {
   readonly entry: Entry
   /** Undefined for a message that `basic.get` took. */
   readonly consumer: Consumer | undefined
+  /** Milliseconds on the Clock. */
+  readonly deliveredAt: number
+  /** The broker has given the message to others because it was out for too long. */
+  isTakenBack: boolean
 }
 
 /** A connection as the broker keeps it. */
@@ -48,9 +53,12 @@ export interface Channel {
   /** The token of direct reply-to once this channel consumes `amq.rabbitmq.reply-to`. */
   reply: { readonly token: string; readonly consumerTag: string } | undefined
   isOpen: boolean
+  readonly openedAt: number
+  /** Fires when a message may be out for too long. */
+  ackTimer: Timer | undefined
 }
 
-export const makeChannel = (connection: Connection, number: number, confirm: boolean): Channel => ({
+export const makeChannel = (connection: Connection, number: number, confirm: boolean, now: number): Channel => ({
   number,
   connection,
   confirm,
@@ -62,5 +70,7 @@ export const makeChannel = (connection: Connection, number: number, confirm: boo
   prefetch: 0,
   lastQueue: undefined,
   reply: undefined,
-  isOpen: true
+  isOpen: true,
+  openedAt: now,
+  ackTimer: undefined
 })

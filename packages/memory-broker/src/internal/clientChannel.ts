@@ -60,28 +60,31 @@ export class ClientChannel {
     this.#events = noChannelEvents
   }
 
-  tell(event: ChannelEvent): void {
-    if (this.state === "closed") return
+  /** Tell an event. Returns `false` for a delivery whose consumer is not known here. */
+  tell(event: ChannelEvent): boolean {
+    if (this.state === "closed") return true
     switch (event._tag) {
       case "Confirm":
         this.#events.onConfirm(event.deliveryTag, event.multiple, event.ack)
-        return
+        return true
       case "Return":
         this.#events.onReturn(event.returned)
-        return
-      case "Deliver":
-        this.consumers.get(event.consumerTag)?.onDelivery(event.delivery)
-        return
+        return true
+      case "Deliver": {
+        const consumer = this.consumers.get(event.consumerTag)
+        consumer?.onDelivery(event.delivery)
+        return consumer !== undefined
+      }
       case "CancelConsumer": {
         const consumer = this.consumers.get(event.consumerTag)
         this.consumers.delete(event.consumerTag)
         consumer?.onCancel()
-        return
+        return true
       }
       case "Drain":
         this.isFull = false
         this.#events.onDrain()
-        return
+        return true
     }
   }
 

@@ -8,9 +8,8 @@ import type { DirectReply } from "./directReply.ts"
 import { replyToQueue } from "./directReply.ts"
 import type { DueWork } from "./dueWork.ts"
 import type { ConsumeRequest } from "./frames.ts"
-import type { Consumer, Queue } from "./queue.ts"
-import { wireType } from "./queueSettings.ts"
-import { accessRefused, named, notAllowed, preconditionFailed } from "./replyFault.ts"
+import type { ConsumeOptions, Consumer, Queue } from "./queue.ts"
+import { notAllowed } from "./replyFault.ts"
 import type { Timers } from "./timers.ts"
 
 export class Consuming {
@@ -47,24 +46,21 @@ export class Consuming {
     }
     const queue = find(request.queue)
     this.#accounts.assert(connection.user, connection.vhost.name, "read", "queue", queue.name)
-    const priority = request.arguments["x-priority"]
-    if (priority !== undefined && (typeof priority !== "number" || !Number.isInteger(priority))) {
-      throw preconditionFailed(
-        `invalid arg 'x-priority' for ${named("queue", queue.name, connection.vhost.name)}: ` +
-          `"expected integer, got ${wireType(priority)}"`
-      )
-    }
-    const isTaken = queue.consumers.some((other) => other.exclusive) ||
-      (request.exclusive && (queue.consumers.length > 0 || queue.settings.singleActiveConsumer))
-    if (isTaken) throw accessRefused(`${named("queue", queue.name, connection.vhost.name)} in exclusive use`)
-    const consumer: Consumer = {
-      tag,
-      queue,
+    const options: ConsumeOptions = {
       noAck: request.noAck,
       exclusive: request.exclusive,
       prefetch: channel.prefetch,
-      priority: priority ?? 0,
+      arguments: request.arguments
+    }
+    queue.admit(options)
+    const priority = request.arguments["x-priority"]
+    const consumer: Consumer = {
+      ...options,
+      tag,
+      queue,
+      priority: typeof priority === "number" ? priority : 0,
       unacked: 0,
+      takenBack: 0,
       deliver: (entry) => {
         const delivery = this.#deliveries.hand(channel, queue, entry, request.noAck, consumer)
         connection.peer.send(channel, { _tag: "Deliver", consumerTag: tag, delivery })
@@ -75,7 +71,7 @@ export class Consuming {
       }
     }
     channel.consumers.set(tag, consumer)
-    queue.addConsumer(consumer)
+    queue.addConsumer(consumer, this.#timers.now)
   }
 
   cancel(channel: Channel, tag: string): void {
@@ -83,18 +79,18 @@ export class Consuming {
     const consumer = channel.consumers.get(tag)
     if (consumer === undefined) return
     channel.consumers.delete(tag)
-    this.#remove(channel, consumer)
+    this.#remove(channel, consumer, "cancel")
   }
 
   /** End the consumers of a channel that is closed. */
   abandon(channel: Channel): void {
-    for (const consumer of channel.consumers.values()) this.#remove(channel, consumer)
+    for (const consumer of channel.consumers.values()) this.#remove(channel, consumer, "close")
     channel.consumers.clear()
   }
 
-  #remove(channel: Channel, consumer: Consumer): void {
+  #remove(channel: Channel, consumer: Consumer, cause: "cancel" | "close"): void {
     const { queue } = consumer
-    queue.removeConsumer(consumer, this.#timers.now)
+    queue.removeConsumer(consumer, this.#timers.now, cause)
     if (queue.autoDelete && queue.consumers.length === 0) channel.connection.vhost.deleteQueue(queue)
     else this.#due.touch(queue)
   }
@@ -102,7 +98,7 @@ export class Consuming {
   /** Cancel the consumers of a queue as if the node that holds it had gone. */
   cancelAll(queue: Queue): void {
     for (const consumer of Array.from(queue.consumers)) {
-      queue.removeConsumer(consumer, this.#timers.now)
+      queue.removeConsumer(consumer, this.#timers.now, "close")
       consumer.cancelled()
     }
     this.#due.touch(queue)

@@ -3,6 +3,7 @@
  * abandoned.
  */
 import type { DriverDelivery, WireProperties } from "effect-amqp/AmqpDriver"
+import type { AckTimeouts } from "./ackTimeouts.ts"
 import type { Dialect } from "./brokerVersion.ts"
 import type { Channel, Unacked } from "./channel.ts"
 import type { DueWork } from "./dueWork.ts"
@@ -15,32 +16,49 @@ export class Deliveries {
   readonly #timers: Timers
   readonly #dialect: Dialect
   readonly #due: DueWork
+  readonly #ackTimeouts: AckTimeouts
 
-  constructor(timers: Timers, dialect: Dialect, due: DueWork) {
-    this.#timers = timers
-    this.#dialect = dialect
-    this.#due = due
+  constructor(broker: {
+    readonly timers: Timers
+    readonly dialect: Dialect
+    readonly due: DueWork
+    readonly ackTimeouts: AckTimeouts
+  }) {
+    this.#timers = broker.timers
+    this.#dialect = broker.dialect
+    this.#due = broker.due
+    this.#ackTimeouts = broker.ackTimeouts
   }
 
   /** Give a message a delivery tag of a channel, and keep it as unacknowledged unless nobody is to acknowledge it. */
   hand(channel: Channel, queue: Queue, entry: Entry, noAck: boolean, consumer: Consumer | undefined): DriverDelivery {
     const { message } = entry
     const deliveryTag = ++channel.deliverySequence
-    if (!noAck) channel.unacked.set(deliveryTag, { queue, entry, consumer })
+    if (!noAck) {
+      const unacked: Unacked = { queue, entry, consumer, deliveredAt: this.#timers.now, isTakenBack: false }
+      channel.unacked.set(deliveryTag, unacked)
+      this.#ackTimeouts.watch(channel, unacked)
+    }
     return {
       deliveryTag,
       redelivered: entry.redelivered,
       exchange: message.exchange,
       routingKey: message.routingKeys[0],
-      properties: queue.settings.type === "quorum"
-        ? this.#counted(message.properties, entry, consumer === undefined)
-        : message.properties,
+      properties: this.#properties(queue, entry, consumer === undefined),
       body: message.body
     }
   }
 
-  /** The properties with the headers in which a quorum queue tells how often the message was delivered in vain. */
-  #counted(properties: WireProperties, { acquired, failed }: Entry, isGet: boolean): WireProperties {
+  /**
+   * The properties with the headers in which a quorum queue tells how often the message was delivered in vain, and a
+   * stream tells its offset.
+   */
+  #properties(queue: Queue, { acquired, failed, message, position }: Entry, isGet: boolean): WireProperties {
+    const { properties } = message
+    if (queue.settings.type === "classic") return properties
+    if (queue.settings.type === "stream") {
+      return { ...properties, headers: { ...properties.headers, "x-stream-offset": position } }
+    }
     const tellsFailed = failed > 0 || (isGet && this.#dialect.countsFirstGet)
     const tellsAcquired = acquired > 0 && this.#dialect.tellsAcquired
     if (!tellsFailed && !tellsAcquired) return properties
@@ -59,21 +77,34 @@ export class Deliveries {
   }
 
   nack(channel: Channel, deliveryTag: number, multiple: boolean, requeue: boolean): void {
+    this.#assertRefusable(channel, deliveryTag, multiple)
     const unacked = this.#take(channel, deliveryTag, multiple)
     if (requeue) this.#requeue(unacked, "nack")
     else this.#discard(unacked, this.#dialect.countsNacks)
   }
 
   reject(channel: Channel, deliveryTag: number, requeue: boolean): void {
+    this.#assertRefusable(channel, deliveryTag, false)
     const unacked = this.#take(channel, deliveryTag, false)
     if (requeue) this.#requeue(unacked, "reject")
     else this.#discard(unacked, true)
   }
 
+  #assertRefusable(channel: Channel, deliveryTag: number, multiple: boolean): void {
+    if (!multiple) {
+      channel.unacked.get(deliveryTag)?.queue.assertRefusable()
+      return
+    }
+    for (const [tag, { queue }] of channel.unacked) {
+      if (deliveryTag > 0 && tag > deliveryTag) break
+      queue.assertRefusable()
+    }
+  }
+
   #discard(unacked: ReadonlyArray<Unacked>, counts: boolean): void {
     this.#release(unacked)
-    for (const { queue, entry } of unacked) {
-      if (queue.isDeleted) continue
+    for (const { isTakenBack, queue, entry } of unacked) {
+      if (queue.isDeleted || isTakenBack) continue
       entry.acquired++
       if (counts) entry.failed++
       this.#due.deadLetter(queue, entry, "rejected")
@@ -111,9 +142,13 @@ export class Deliveries {
   }
 
   #release(unacked: ReadonlyArray<Unacked>): void {
-    for (const { queue, consumer } of unacked) {
-      if (!queue.isDeleted) queue.unackedCount--
-      if (consumer !== undefined) consumer.unacked--
+    for (const { isTakenBack, queue, consumer } of unacked) {
+      if (!queue.isDeleted && !isTakenBack) queue.unackedCount--
+      if (consumer !== undefined) {
+        consumer.unacked--
+        if (isTakenBack) consumer.takenBack--
+        queue.settled(consumer)
+      }
       this.#due.touch(queue)
     }
   }
@@ -121,8 +156,8 @@ export class Deliveries {
   #requeue(unacked: ReadonlyArray<Unacked>, cause: ReturnCause): void {
     this.#release(unacked)
     const byQueue = new Map<Queue, Array<Entry>>()
-    for (const { queue, entry } of unacked) {
-      if (queue.isDeleted) continue
+    for (const { isTakenBack, queue, entry } of unacked) {
+      if (queue.isDeleted || isTakenBack) continue
       const entries = byQueue.get(queue)
       if (entries === undefined) byQueue.set(queue, [entry])
       else entries.push(entry)

@@ -72,6 +72,7 @@ export class DueWork implements QueueHost {
       dialect: this.#dialect
     })
     for (const target of queue.vhost.route(deadLetterExchange, buried)) {
+      if (target.settings.type === "stream" && !this.#dialect.deadLettersIntoStreams) continue
       if (reason !== "rejected" && isCycle(buried, target.name)) continue
       target.offer(buried, now, this.#dialect.keepsCounts && entry.failed > 0 ? entry : undefined)
       this.touch(target)

@@ -19,6 +19,8 @@ export interface Faults {
   returnedPublishes: number
   /** Milliseconds that a frame is under way, in each direction. */
   latency: number
+  /** Milliseconds that a delivered message may stay unacknowledged. */
+  ackTimeout: number
   /** The text of the resource alarm that is on. */
   alarm: string | undefined
   /** How many more frames are handled before the broker falls silent. */
@@ -26,6 +28,9 @@ export interface Faults {
   /** How many more frames are handled before the connection of the last of them is cut. */
   cutAfter: number
 }
+
+/** RabbitMQ's default, in milliseconds. */
+export const defaultAckTimeout = 30 * 60 * 1000
 
 export const noFaults = (): Faults => ({
   refusedConnects: 0,
@@ -35,6 +40,7 @@ export const noFaults = (): Faults => ({
   nackedConfirms: 0,
   returnedPublishes: 0,
   latency: 0,
+  ackTimeout: defaultAckTimeout,
   alarm: undefined,
   silentAfter: Number.POSITIVE_INFINITY,
   cutAfter: Number.POSITIVE_INFINITY

@@ -54,9 +54,9 @@ export const inspectQueue = (network: Network<Link>, name: string, vhost: string
   const queue = network.broker.vhosts.get(vhost)?.queues.get(name)
   return queue === undefined ? undefined : {
     name,
-    ready: queue.ready.length,
+    ready: queue.messageCount,
     unacked: queue.unackedCount,
     consumers: queue.consumers.length,
-    bodies: Array.from(queue.ready, (entry) => entry.message.body)
+    bodies: Array.from(queue.messages(), (message) => message.body)
   }
 }

@@ -98,6 +98,7 @@ export const makeLevers = (network: Network<Link>): Levers => {
         const queue = broker.vhosts.get(vhost)?.queues.get(name)
         if (queue !== undefined) broker.cancelConsumers(queue)
       }),
+    setAckTimeout: (duration) => Effect.sync(() => broker.setAckTimeout(millis(duration))),
     withholdConfirms: Effect.sync(() => {
       faults.confirms = { _tag: "Withheld" }
     }),

@@ -326,7 +326,7 @@ export class Link implements Peer {
         this.#tellAnswer(frame.channel, frame.request, frame.waiter, frame.value)
         return true
       case "Event":
-        frame.channel.tell(frame.event)
+        if (!frame.channel.tell(frame.event)) this.#giveBack(frame.channel, frame.event)
         return true
       case "ChannelClosed": {
         const { replyCode, replyText } = frame.fault
@@ -353,6 +353,17 @@ export class Link implements Peer {
         this.#end(closedByUs())
         return true
     }
+  }
+
+  /**
+   * RabbitMQ 4.3 delivers to a consumer that it cancelled for a timeout, once the late messages are settled. As the
+   * driver of amqplib does, end that consumer and give the message back.
+   */
+  #giveBack(channel: ClientChannel, event: ChannelEvent): void {
+    if (event._tag !== "Deliver" || !channel.isOpen) return
+    const { deliveryTag } = event.delivery
+    this.request(channel, { _tag: "Cancel", consumerTag: event.consumerTag }, undefined)
+    this.command(channel, { _tag: "Nack", deliveryTag, multiple: false, requeue: true })
   }
 
   #tellAnswer(channel: ClientChannel, request: Request, waiter: Waiter | undefined, value: unknown): void {

@@ -6,8 +6,9 @@ import type { Headers, HeaderValue } from "effect-amqp/AmqpMessage"
 import type { Dialect } from "./brokerVersion.ts"
 import { sameValue } from "./headersMatch.ts"
 import { named, preconditionFailed } from "./replyFault.ts"
+import { readAge } from "./streamOffset.ts"
 
-export type QueueType = "classic" | "quorum"
+export type QueueType = "classic" | "quorum" | "stream"
 
 /** What to do with a message for which a queue with a maximum length has no room. */
 export type Overflow = "drop-head" | "reject-publish" | "reject-publish-dlx"
@@ -27,6 +28,10 @@ export interface QueueSettings {
   readonly maxPriority: number
   readonly singleActiveConsumer: boolean
   readonly deliveryLimit: number | undefined
+  /** Milliseconds that a stream keeps its messages. */
+  readonly maxAge: number | undefined
+  /** Bytes after which a stream begins another segment. */
+  readonly segmentBytes: number
 }
 
 /** Ten years in milliseconds: RabbitMQ's limit for every kind of expiry. */
@@ -99,6 +104,26 @@ const quorumOnly = [
   "x-max-in-memory-length",
   "x-max-in-memory-bytes"
 ]
+const streamOnly = ["x-max-age", "x-stream-max-segment-size-bytes", "x-initial-cluster-size"]
+const notForStreams = [
+  "x-expires",
+  "x-message-ttl",
+  "x-dead-letter-exchange",
+  "x-dead-letter-routing-key",
+  "x-max-length",
+  "x-overflow",
+  "x-single-active-consumer"
+]
+
+/** The arguments that RabbitMQ refuses for a queue of each type. */
+const unsupported: Readonly<Record<QueueType, ReadonlyArray<string>>> = {
+  classic: [...quorumOnly, ...streamOnly],
+  quorum: [...classicOnly, ...streamOnly],
+  stream: [...classicOnly, ...quorumOnly, ...notForStreams]
+}
+
+/** RabbitMQ's default for the size of a segment. */
+const defaultSegmentBytes = 500_000_000
 
 /** The arguments that count when a queue is declared again, in the order in which RabbitMQ compares them. */
 export const comparedArguments: ReadonlyArray<string> = [
@@ -112,7 +137,8 @@ export const comparedArguments: ReadonlyArray<string> = [
   "x-single-active-consumer",
   "x-queue-type",
   ...classicOnly,
-  ...quorumOnly
+  ...quorumOnly,
+  ...streamOnly
 ]
 
 const overflows: ReadonlySet<HeaderValue | undefined> = new Set(["drop-head", "reject-publish", "reject-publish-dlx"])
@@ -152,13 +178,15 @@ export const readSettings = (
     )
   }
   const type = text("x-queue-type") ?? "classic"
-  if (type !== "classic" && type !== "quorum") throw invalid("x-queue-type", `"unsupported queue type '${type}'"`)
-  for (const name of type === "classic" ? quorumOnly : classicOnly) {
+  if (type !== "classic" && type !== "quorum" && type !== "stream") {
+    throw invalid("x-queue-type", `"unsupported queue type '${type}'"`)
+  }
+  for (const name of unsupported[type]) {
     if (args[name] !== undefined) {
       throw preconditionFailed(`invalid arg '${name}' for ${what} of queue type rabbit_${type}_queue`)
     }
   }
-  if (type === "quorum") {
+  if (type !== "classic") {
     const properties = [
       ["non-durable", !declaration.durable],
       ["auto-delete", declaration.autoDelete],
@@ -182,6 +210,9 @@ export const readSettings = (
   if (deadLetterRoutingKey !== undefined && deadLetterExchange === undefined) {
     throw invalid("x-dead-letter-routing-key", "routing_key_but_no_dlx_defined")
   }
+  const age = text("x-max-age")
+  const maxAge = age === undefined ? undefined : readAge(age)
+  if (age !== undefined && maxAge === undefined) throw invalid("x-max-age", "invalid_max_age")
   const limit = args["x-delivery-limit"]
   return {
     type,
@@ -199,6 +230,8 @@ export const readSettings = (
       ? dialect.deliveryLimit
       : limit < 0 && dialect.readsNegativeLimit
       ? undefined
-      : limit
+      : limit,
+    maxAge,
+    segmentBytes: whole("x-stream-max-segment-size-bytes", 0, Number.MAX_SAFE_INTEGER) ?? defaultSegmentBytes
   }
 }

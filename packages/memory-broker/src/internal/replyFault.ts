@@ -45,5 +45,11 @@ export const commandInvalid = (text: string): ReplyFault =>
 
 export const notAllowed = (text: string): ReplyFault => new ReplyFault("connection", 530, `NOT_ALLOWED - ${text}`)
 
+export const notImplemented = (text: string): ReplyFault =>
+  new ReplyFault("connection", 540, `NOT_IMPLEMENTED - ${text}`)
+
+/** An error inside RabbitMQ, which it does not explain to its client. */
+export const internalError: ReplyFault = new ReplyFault("connection", 541, "INTERNAL_ERROR")
+
 export const connectionForced = (text: string): ReplyFault =>
   new ReplyFault("connection", 320, `CONNECTION_FORCED - ${text}`)

@@ -80,7 +80,7 @@ export class Requests {
           return { queue: request.queue, messageCount: 0, consumerCount: 1 }
         }
         const queue = this.#useQueue(channel, request.queue)
-        return { queue: queue.name, messageCount: queue.ready.length, consumerCount: queue.consumers.length }
+        return { queue: queue.name, messageCount: queue.messageCount, consumerCount: queue.consumers.length }
       }
       case "DeleteQueue":
         return this.#deleteQueue(channel, request)
@@ -151,11 +151,11 @@ export class Requests {
     const name = isNamed ? declaration.queue : `amq.gen-${encodeToken(++this.#names)}`
     this.#assert(channel, "configure", "queue", name)
     const queue = isNamed
-      ? connection.vhost.declareQueue(declaration, connection, this.#timers.now)
-      : connection.vhost.addQueue({ ...declaration, queue: name }, connection, this.#timers.now)
+      ? connection.vhost.declareQueue(declaration, connection)
+      : connection.vhost.addQueue({ ...declaration, queue: name }, connection)
     channel.lastQueue = name
     this.#due.touch(queue)
-    return { queue: name, messageCount: queue.ready.length, consumerCount: queue.consumers.length }
+    return { queue: name, messageCount: queue.messageCount, consumerCount: queue.consumers.length }
   }
 
   #deleteQueue(channel: Channel, request: Request & { readonly _tag: "DeleteQueue" }): number {
@@ -164,9 +164,10 @@ export class Requests {
     if (!vhost.queues.has(this.#queueName(channel, request.queue))) return 0
     const queue = this.#useQueue(channel, request.queue)
     const what = named("queue", queue.name, vhost.name)
-    if (request.ifEmpty && queue.ready.length > 0) throw preconditionFailed(`${what} not empty`)
+    if (request.ifEmpty && queue.messageCount > 0) throw preconditionFailed(`${what} not empty`)
     if (request.ifUnused && queue.consumers.length > 0) throw preconditionFailed(`${what} in use`)
-    const count = queue.ready.length
+    // RabbitMQ does not count the messages of a stream.
+    const count = queue.settings.type === "stream" ? 0 : queue.messageCount
     vhost.deleteQueue(queue)
     return count
   }

@@ -102,6 +102,16 @@ export interface Service {
   readonly cancelConsumers: (queue: string, vhost?: string) => Effect.Effect<void>
 
   /**
+   * Set how long a delivered message may stay unacknowledged. Defaults to 30 minutes, as in RabbitMQ; `"Infinity"` is
+   * for ever. What happens to a message that is late depends on the version: 3.10 and 4.0 close its channel with 406 at
+   * the next minute of the channel; 4.3 waits for ever on classic queues, and on quorum queues gives the message to
+   * others and cancels the consumer, once for each message.
+   *
+   * @example `yield* broker.setAckTimeout("10 minutes")`
+   */
+  readonly setAckTimeout: (duration: Duration.Input) => Effect.Effect<void>
+
+  /**
    * Keep every confirm back until `releaseConfirms`; messages are stored as usual.
    *
    * @example `yield* broker.withholdConfirms`

@@ -8,10 +8,11 @@ import type { Destination } from "./exchange.ts"
 import { Exchange, isExchangeType } from "./exchange.ts"
 import { isValidMatch } from "./headersMatch.ts"
 import type { Message } from "./message.ts"
-import type { QueueHost } from "./queue.ts"
-import { Queue } from "./queue.ts"
+import { MessageQueue } from "./messageQueue.ts"
+import type { Queue, QueueHost } from "./queue.ts"
 import { assertSame, assertSameArguments, comparedArguments, readSettings, wireType } from "./queueSettings.ts"
 import { accessRefused, commandInvalid, named, notFound, preconditionFailed, resourceLocked } from "./replyFault.ts"
+import { StreamQueue } from "./streamQueue.ts"
 
 const predeclared: ReadonlyArray<readonly [string, string]> = [
   ["amq.direct", "direct"],
@@ -42,8 +43,10 @@ export class VirtualHost {
   readonly queues = new Map<string, Queue>()
   readonly dialect: Dialect
   readonly #host: QueueHost
+  readonly #now: () => number
 
-  constructor(name: string, dialect: Dialect, host: QueueHost) {
+  constructor(name: string, dialect: Dialect, host: QueueHost, now: () => number) {
+    this.#now = now
     this.name = name
     this.dialect = dialect
     this.#host = host
@@ -166,7 +169,7 @@ export class VirtualHost {
   }
 
   /** The queue of that name: an equivalent one that exists, or a new one. */
-  declareQueue(declaration: QueueDeclaration, owner: object, now: number): Queue {
+  declareQueue(declaration: QueueDeclaration, owner: object): Queue {
     const name = declaration.queue
     const what = named("queue", name, this.name)
     const existing = this.queues.get(name)
@@ -175,11 +178,11 @@ export class VirtualHost {
       assertSame(what, "durable", declaration.durable, existing.durable)
       assertSame(what, "auto_delete", declaration.autoDelete, existing.autoDelete)
       assertSameArguments(what, comparedArguments, declaration.arguments, this.#stored(existing.arguments))
-      existing.lastUsedAt = now
+      existing.lastUsedAt = this.#now()
       return existing
     }
     if (isReserved(name)) throw accessRefused(`queue name '${name}' contains reserved prefix 'amq.*'`)
-    return this.addQueue(declaration, owner, now)
+    return this.addQueue(declaration, owner)
   }
 
   #stored(args: Headers): Headers {
@@ -187,9 +190,11 @@ export class VirtualHost {
   }
 
   /** A new queue under a name that is free. */
-  addQueue(declaration: QueueDeclaration, owner: object, now: number): Queue {
+  addQueue(declaration: QueueDeclaration, owner: object): Queue {
     const settings = readSettings(declaration, this.name, this.dialect)
-    const queue = new Queue(declaration, settings, this, owner, this.#host, now)
+    const queue = settings.type === "stream"
+      ? new StreamQueue(declaration, settings, this, this.#now)
+      : new MessageQueue(declaration, settings, this, owner, this.#host, this.#now())
     this.queues.set(queue.name, queue)
     return queue
   }
@@ -200,7 +205,7 @@ export class VirtualHost {
     this.queues.delete(queue.name)
     this.#unbindEverywhere(queue)
     for (const consumer of queue.consumers.splice(0)) consumer.cancelled()
-    queue.purge()
+    if (queue.settings.type !== "stream") queue.purge()
     this.#host.queueDeleted(queue)
   }
 

@@ -32,6 +32,10 @@ export class Broker extends Context.Service<Broker, {
   readonly forceClose: (text: string) => Effect.Effect<void>
   /** Stop the broker in order and start it again, with whatever it has kept. */
   readonly restart: Effect.Effect<void>
+  /** Give channels that are opened from now on a short acknowledgement timeout. */
+  readonly shortenAckTimeout: Effect.Effect<void>
+  /** Wait until the short acknowledgement timeout is over for everything that is out. */
+  readonly outlastAckTimeout: Effect.Effect<void>
   readonly raiseMemoryAlarm: Effect.Effect<void>
   readonly clearMemoryAlarm: Effect.Effect<void>
 }>()("effect-amqp-memory/test/Broker") {}

@@ -32,6 +32,8 @@ const make = Effect.fnUntraced(function*(version: AmqpMemory.BrokerVersion) {
       }),
     forceClose: broker.forceClose,
     restart: Effect.andThen(broker.shutDown, broker.start),
+    shortenAckTimeout: broker.setAckTimeout("5 minutes"),
+    outlastAckTimeout: TestClock.adjust("7 minutes"),
     raiseMemoryAlarm: broker.block(),
     clearMemoryAlarm: broker.unblock
   })

@@ -36,6 +36,14 @@ const make = Effect.gen(function*() {
     ),
     forceClose: (text) => Effect.orDie(node.closeAllConnections(text)),
     restart: Effect.orDie(Effect.andThen(node.stop, node.start)),
+    shortenAckTimeout: Effect.andThen(
+      Effect.orDie(node.setLimits({ consumerTimeout: "1 second", channelTickInterval: "200 millis" })),
+      Scope.addFinalizer(
+        scope,
+        Effect.ignore(node.setLimits({ consumerTimeout: "30 minutes", channelTickInterval: "1 minute" }))
+      )
+    ),
+    outlastAckTimeout: Effect.sleep("2 seconds"),
     // The node tells its connections after it has answered: a message written in between would not be blocked.
     raiseMemoryAlarm: Effect.orDie(Effect.andThen(node.setMemoryAlarm, Effect.sleep("200 millis"))),
     clearMemoryAlarm: Effect.orDie(node.clearMemoryAlarm)

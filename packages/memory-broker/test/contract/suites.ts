@@ -1,4 +1,5 @@
 import { acknowledging } from "./acknowledging.ts"
+import { ackTimeouts } from "./ackTimeouts.ts"
 import { connections } from "./connections.ts"
 import { consuming } from "./consuming.ts"
 import { deadLettering } from "./deadLettering.ts"
@@ -10,6 +11,8 @@ import { refusals } from "./refusals.ts"
 import { replies } from "./replyTo.ts"
 import { restarting } from "./restarting.ts"
 import { routing } from "./routing.ts"
+import { singleActive } from "./singleActive.ts"
+import { streams } from "./streams.ts"
 import type { Suite } from "./Suite.ts"
 
 /** The whole contract. */
@@ -21,6 +24,9 @@ export const suites: ReadonlyArray<Suite> = [
   limits,
   deadLettering,
   quorumQueues,
+  ackTimeouts,
+  singleActive,
+  streams,
   publishing,
   connections,
   replies,

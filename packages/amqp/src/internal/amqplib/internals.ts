@@ -71,14 +71,22 @@ export const onConfirm = (channel: Channel, confirmed: (confirm: Confirm, ack: b
 }
 
 /**
- * Takes the cancels of a channel away from amqplib, which fails at the second for one consumer. RabbitMQ 4.3 cancels a
- * consumer two or three times for one acknowledgement timeout.
+ * Takes the cancels of a channel away from amqplib, which fails at the second for one consumer and at a delivery for a
+ * consumer that was cancelled. RabbitMQ 4.3 cancels a consumer once for each message that is not acknowledged in time,
+ * and delivers to it again when all of them are settled: then it is cancelled from here, and the message given back.
  */
 export const cancelOnce = (channel: Channel): void => {
   const { consumers } = channel as unknown as { readonly consumers: Map<string, Consumer> }
   channel.removeAllListeners("cancel").on("cancel", ({ consumerTag }: { readonly consumerTag: string }) => {
     const consumer = consumers.get(consumerTag)
-    consumers.delete(consumerTag)
-    consumer?.(null)
+    if (consumer === undefined) return
+    let isCancelled = false
+    consumers.set(consumerTag, (message) => {
+      if (message === null) return
+      if (!isCancelled) channel.cancel(consumerTag).catch(() => {})
+      isCancelled = true
+      channel.nack(message, false, true)
+    })
+    consumer(null)
   })
 }
