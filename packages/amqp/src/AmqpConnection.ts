@@ -283,7 +283,7 @@ export const config: Config.Config<Options> = Config.nested(
     endpoints: Config.flatMap(Config.option(Config.Redacted("URL")), (url) =>
       Option.isSome(url)
         ? Config.succeed<Options["endpoints"]>(
-          Redacted.value(url.value).split(",").map((one) => Redacted.make(one.trim()))
+          Endpoints.splitUrls(Redacted.value(url.value)).map((one) => Redacted.make(one))
         )
         : Config.map(
           Config.all({

@@ -77,6 +77,10 @@ export const flags = {
   )
 }
 
+/** The brokers of a list of URLs, which are cut at the commas that a scheme follows: a password may have a comma. */
+export const endpointsOf = (urls: Redacted.Redacted): ReadonlyArray<Redacted.Redacted> =>
+  Redacted.value(urls).split(/,(?=\s*amqps?:\/\/)/i).map((url) => Redacted.make(url.trim()))
+
 /** What the flags of both programs say. */
 export interface Settings extends Omit<Amqp.Options, "endpoints"> {
   readonly count: number
@@ -111,7 +115,7 @@ export const play = Effect.fnUntraced(function*<E extends { readonly message: st
       report.line("publishing to the broker of --url or AMQP_URL").pipe(
         Effect.andThen(
           program<never>({
-            endpoints: Redacted.value(url).split(",").map((one) => Redacted.make(one.trim())),
+            endpoints: endpointsOf(url),
             halfway: Effect.void
           })
         )

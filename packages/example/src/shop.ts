@@ -1,7 +1,7 @@
 /**
  * The command line of the shop: it opens, is visited, and closes in order; with `--serve` it stays open until SIGTERM.
  */
-import { Config, Console, Effect, Layer, Option, Queue, Redacted, Stream } from "effect"
+import { Config, Console, Effect, Layer, Option, Queue, Stream } from "effect"
 import { AmqpMemory } from "effect-amqp-memory"
 import { Command, Flag } from "effect/cli"
 import { FetchHttpClient } from "effect/http"
@@ -51,7 +51,7 @@ Command.make("demo-shop", flags, ({ port, serve, url }) =>
     const { journal, lines } = yield* play
     const endpoints = Option.match(url, {
       onNone: () => undefined,
-      onSome: (url) => Redacted.value(url).split(",").map((one) => Redacted.make(one.trim()))
+      onSome: CommandLine.endpointsOf
     })
     const shop = Layer.mergeAll(Shop.layer({ endpoints, port }), FetchHttpClient.layer).pipe(
       Layer.provideMerge(Layer.succeed(Journal, journal)),

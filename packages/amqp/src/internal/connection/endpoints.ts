@@ -3,6 +3,7 @@
  * may hold a password.
  */
 import * as Redacted from "effect/Redacted"
+import { isIPv6 } from "node:net"
 import type { DriverTls } from "../../AmqpDriver.ts"
 import type { Address, AmqpError } from "../../AmqpError.ts"
 import { invalid } from "../checkOptions.ts"
@@ -46,6 +47,12 @@ export const parse = (input: EndpointInput, defaults: EndpointDefaults): ParsedE
   if (typeof input === "string") return parseUrl(input, defaults)
   if (Redacted.isRedacted(input)) return parseUrl(Redacted.value(input), defaults)
   if (typeof input.host !== "string") return invalid("endpoints", "an endpoint has no host name")
+  if (!hostAndPort.test(input.host) && !isIPv6(input.host)) {
+    return invalid(
+      "endpoints",
+      "a host is no URL: give the host name alone, and port, username and password as options"
+    )
+  }
   const tls = input.tls === true ? defaults.tls ?? {} : input.tls === false ? undefined : defaults.tls
   return finish({
     host: withoutBrackets(input.host),
@@ -57,59 +64,118 @@ export const parse = (input: EndpointInput, defaults: EndpointDefaults): ParsedE
   }, undefined)
 }
 
-const parseUrl = (text: string, defaults: EndpointDefaults): ParsedEndpoint | AmqpError => {
-  const expected = "expected amqp://user:password@host:port/vhost, or amqps:// for TLS"
-  let url: URL
-  try {
-    url = new URL(text)
-  } catch {
-    return invalid("endpoints", `a URL cannot be parsed; ${expected}`)
+const expected = "expected amqp://user:password@host:port/vhost, or amqps:// for TLS"
+const encoding =
+  "write / ? # @ : , and % in a user name, a password or a virtual host as %2F %3F %23 %40 %3A %2C and %25"
+
+// Read by hand: a lenient reader takes a part of a password for a host, a path or a parameter, and dials there.
+const url = /^(amqps?):\/\/([^/?]*)(?:\/([^?]*))?(?:\?(.*))?$/is
+const hostAndPort = /^(\[[^\]]*\]|[^:[\]\s]*)(?::(\d*))?$/
+const parameter = /^heartbeat=(\d+)$/
+
+// Other clients' parameters, which are options here. No other name is repeated: it may be a part of a password.
+const knownParameters: ReadonlySet<string> = new Set([
+  "auth_mechanism",
+  "cacertfile",
+  "certfile",
+  "channelMax",
+  "channel_max",
+  "connection_timeout",
+  "frameMax",
+  "frame_max",
+  "keyfile",
+  "locale",
+  "server_name_indication",
+  "verify",
+  "vhost"
+])
+
+const refuse = (detail: string): AmqpError => invalid("endpoints", detail)
+
+/** Reads the seconds of a heartbeat; nothing else may stand behind the `?`. */
+const heartbeatOf = (query: string): number | AmqpError => {
+  let heartbeat = NaN
+  for (const part of query.split("&")) {
+    const seconds = parameter.exec(part)?.[1]
+    if (seconds === undefined) {
+      const [name] = part.split("=")
+      return knownParameters.has(name!)
+        ? refuse(`a URL has the parameter "${name}"; only heartbeat is known, the rest are options`)
+        : refuse(`a URL has something behind a ? that is no heartbeat=seconds; ${encoding}`)
+    }
+    heartbeat = Number(seconds)
   }
-  if (url.protocol !== "amqp:" && url.protocol !== "amqps:") {
-    return invalid("endpoints", `a URL has the scheme "${url.protocol}"; ${expected}`)
+  return heartbeat
+}
+
+const parseUrl = (given: string, defaults: EndpointDefaults): ParsedEndpoint | AmqpError => {
+  // Secrets are often files, which end in a newline.
+  const text = given.trim()
+  const scheme = /^([a-z]+):\/\//i.exec(text)?.[1]?.toLowerCase()
+  if (scheme !== undefined && scheme !== "amqp" && scheme !== "amqps") {
+    return refuse(`a URL has the scheme "${scheme}:"; ${expected}`)
   }
+  if (text.includes("#")) return refuse(`a URL has a #; ${encoding}`)
+  const [, , authority, path, query] = url.exec(text) ?? []
+  if (authority === undefined) return refuse(`a URL cannot be read; ${expected}`)
+  if (/\s/.test(text)) return refuse("a URL has white space in it; write a space as %20")
+  // What comes after the host holds no @, so that one there belongs to a password that the URL was cut in.
+  if (query?.includes("@") === true) return refuse(`a URL has an @ behind a ?; ${encoding}`)
+  if (path?.includes("@") === true) return refuse(`a URL has an @ behind the host; ${encoding}`)
+  if (path?.includes("/") === true) return refuse(`a URL has a second / behind the host; ${encoding}`)
+  const at = authority.indexOf("@")
+  if (at !== authority.lastIndexOf("@")) return refuse(`a URL has two @; ${encoding}`)
+  const userinfo = authority.slice(0, Math.max(at, 0))
+  const [, hostname, port] = hostAndPort.exec(authority.slice(at + 1)) ?? []
+  if (hostname === undefined) return refuse(`a URL has a host that cannot be read; ${expected}`)
+  const heartbeat = query === undefined || query === "" ? undefined : heartbeatOf(query)
+  if (typeof heartbeat === "object") return heartbeat
+  const colon = userinfo.indexOf(":")
+  const user = colon < 0 ? userinfo : userinfo.slice(0, colon)
+  const secret = colon < 0 ? "" : userinfo.slice(colon + 1)
   let host: string
   let username: string
   let password: string
   let vhost: string
   try {
-    host = decodeURIComponent(url.hostname)
-    username = decodeURIComponent(url.username)
-    password = decodeURIComponent(url.password)
-    vhost = decodeURIComponent(url.pathname.slice(1))
+    host = decodeURIComponent(hostname)
+    username = decodeURIComponent(user)
+    password = decodeURIComponent(secret)
+    vhost = decodeURIComponent(path ?? "")
   } catch {
-    return invalid("endpoints", "a URL has a % that is not followed by two hexadecimal digits; write % as %25")
-  }
-  // A "/" in a password ends the host part, and the rest of the password is then in the path: it is not quoted.
-  if (url.pathname.includes("@")) {
-    return invalid("endpoints", "a URL has an @ after the host; write / and @ in a password as %2F and %40")
-  }
-  if (url.pathname.slice(1).includes("/")) {
-    return invalid("endpoints", "a URL has a second / after the host; write / in a virtual host as %2F")
-  }
-  let heartbeat: number | undefined
-  for (const [key, value] of url.searchParams) {
-    if (key !== "heartbeat") {
-      return invalid("endpoints", `a URL has the parameter "${key}"; only heartbeat is known, the rest are options`)
-    }
-    heartbeat = Number(value)
+    return refuse("a URL has a % that is not followed by two hexadecimal digits; write % as %25")
   }
   return finish({
     host: withoutBrackets(host),
-    port: url.port === "" ? (url.protocol === "amqp:" ? 5672 : 5671) : Number(url.port),
-    tls: url.protocol === "amqp:" ? undefined : defaults.tls ?? {},
+    port: port === undefined || port === "" ? (scheme === "amqp" ? 5672 : 5671) : Number(port),
+    tls: scheme === "amqp" ? undefined : defaults.tls ?? {},
     vhost: vhost || defaults.vhost || "/",
     username: username === "" ? defaults.username ?? "guest" : username,
-    password: url.password === "" ? defaults.password ?? Redacted.make("guest") : Redacted.make(password)
+    password: password === "" ? defaults.password ?? Redacted.make("guest") : Redacted.make(password)
   }, heartbeat)
 }
+
+/**
+ * Cuts a list of URLs at its commas: at those that a scheme follows, because a password may have a comma.
+ */
+export const splitUrls = (list: string): ReadonlyArray<string> =>
+  list.split(/,(?=\s*amqps?:\/\/)/i).map((one) => one.trim().replace(/,$/, ""))
 
 // An IPv6 address is written in brackets before a port, and dialled without.
 const withoutBrackets = (host: string): string => host.replace(/^\[(.*)\]$/, "$1")
 
 const loneSurrogate = /\p{Surrogate}/u
 
-const finish = (endpoint: Endpoint, heartbeat: number | undefined): ParsedEndpoint | AmqpError => {
+// Secrets are often files, which end in a newline; no credential does.
+const withoutNewline = (text: string): string => text.replace(/[\r\n]+$/, "")
+
+const finish = (given: Endpoint, heartbeat: number | undefined): ParsedEndpoint | AmqpError => {
+  const endpoint = !Redacted.isRedacted(given.password) ? given : {
+    ...given,
+    vhost: withoutNewline(given.vhost),
+    username: withoutNewline(given.username),
+    password: Redacted.make(withoutNewline(Redacted.value(given.password)))
+  }
   if (endpoint.host === "") return invalid("endpoints", "an endpoint has no host name")
   if (!Number.isInteger(endpoint.port) || endpoint.port < 1 || endpoint.port > 65535) {
     return invalid("endpoints", `the port ${endpoint.port} is not a whole number from 1 to 65535`)
