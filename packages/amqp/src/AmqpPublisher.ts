@@ -1,91 +1,103 @@
 /**
  * Confirmed publishing: every publish ends, within a known time, in a broker confirm or in a typed failure.
  *
- * A publish succeeds when RabbitMQ confirmed it and did not return it: then every queue that it was routed to has it. A
- * message whose outcome became unknown, because the connection or the channel went, is published again on the next one
- * until its deadline, with the same `messageId`; so a message may arrive twice and none is lost that was confirmed.
- * Messages that were not published again keep the order in which they were submitted. Only those like one for which
- * RabbitMQ closed the channel may be overtaken: by others, and by their like once RabbitMQ has taken one of them.
+ * A publish succeeds when RabbitMQ confirmed the message and did not return it: then every queue that the message was
+ * routed to has it. A message whose outcome became unknown, because the connection or the channel ended, is published
+ * again on the next one until its deadline, with the same `messageId`: a message may arrive twice, and none is lost that
+ * was confirmed.
+ *
+ * Messages that were confirmed and not published again keep the order in which they were submitted. Messages in
+ * quarantine (see {@link AmqpPublisher.publish}) may be overtaken.
  *
  * @see https://www.rabbitmq.com/docs/confirms
  * @see https://www.rabbitmq.com/docs/publishers
+ * @since 0.1.0
  */
 import * as Clock from "effect/Clock"
 import * as Config from "effect/Config"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
-import * as FiberSet from "effect/FiberSet"
-import * as Latch from "effect/Latch"
 import * as Layer from "effect/Layer"
-import * as Pull from "effect/Pull"
 import * as Schedule from "effect/Schedule"
-import * as Scope from "effect/Scope"
-import * as Semaphore from "effect/Semaphore"
-import * as Sink from "effect/Sink"
+import type * as Scope from "effect/Scope"
+import type * as Sink from "effect/Sink"
 import { AmqpConnection } from "./AmqpConnection.ts"
 import type { AmqpError } from "./AmqpError.ts"
-import type { Headers, Message } from "./AmqpMessage.ts"
+import type { Message } from "./AmqpMessage.ts"
 import { allOrNothing } from "./internal/allOrNothing.ts"
 import { bound, count } from "./internal/checkOptions.ts"
 import * as Monotonic from "./internal/monotonic.ts"
-import type { PipelineQueue } from "./internal/publisher/batch.ts"
-import { Pipeline } from "./internal/publisher/batch.ts"
-import * as PublishLane from "./internal/publisher/channel.ts"
+import * as Batches from "./internal/publisher/batch.ts"
+import type { Channels } from "./internal/publisher/channels.ts"
+import * as PublishChannels from "./internal/publisher/channels.ts"
 import { PublisherMetrics } from "./internal/publisher/metrics.ts"
-import { Suspects } from "./internal/publisher/quarantine.ts"
-import type { PublishQueue } from "./internal/publisher/queue.ts"
-import * as ProducerSpan from "./internal/publisher/span.ts"
+import * as Preparing from "./internal/publisher/prepare.ts"
+import * as Single from "./internal/publisher/single.ts"
 import * as WakeLater from "./internal/wakeLater.ts"
-import type { Encoded } from "./internal/wire/encodeMessage.ts"
-import { encode } from "./internal/wire/encodeMessage.ts"
-import { Refused } from "./internal/wire/limits.ts"
-import type { BatchError, BatchFailure } from "./PublishError.ts"
-import * as PublishErrors from "./PublishError.ts"
-import { PublishError } from "./PublishError.ts"
+import type { BatchError, BatchFailure, PublishError } from "./PublishError.ts"
 
 const TypeId = "~effect-amqp/AmqpPublisher"
 
-/** How many messages are on their way. */
+/**
+ * Counts the messages that are on their way.
+ *
+ * @category models
+ * @since 0.1.0
+ */
 export interface PublisherCounts {
-  /** Not written yet, or to be written again. */
+  /** Messages not written yet, or to be written again. */
   readonly waiting: number
-  /** Written, and not confirmed yet. */
+  /** Messages written, and not confirmed yet. */
   readonly inFlight: number
-  /** Bytes of those in flight, bodies and headers. */
+  /** Bytes of the messages in flight, bodies and headers. */
   readonly inFlightBytes: number
 }
 
-/** What to do with a message of a stream that was not confirmed. */
+/**
+ * Decides what to do with a message of a stream that was not confirmed.
+ *
+ * @category models
+ * @since 0.1.0
+ */
 export type OnFailure<E, R> = (failure: BatchFailure) => Effect.Effect<void, E, R>
 
-/** Publishes messages and waits for the broker's confirm of each. */
+/**
+ * Publishes messages and waits for the broker's confirm of each.
+ *
+ * @category models
+ * @since 0.1.0
+ */
 export interface AmqpPublisher {
   readonly [TypeId]: typeof TypeId
   /**
-   * Publish one message and wait until the broker confirmed it. Waiting for a connection, for a place in flight and for
-   * the socket counts toward the publisher's `confirmTimeout`. Interrupted, it leaves nothing behind; a message that is
-   * on the wire by then may still arrive.
+   * Publishes one message and waits until the broker has confirmed it. Waiting for a connection, for a place in flight and
+   * for the socket counts toward the publisher's `confirmTimeout`. Interrupted, it leaves nothing behind; a message that
+   * is on the wire by then may still arrive.
    *
-   * RabbitMQ closes the channel for a message to an exchange that is not there or that the user may not write to, or one
-   * that is too large for it. The publisher opens another. Messages like that one then go through a channel of their own,
-   * alone, until RabbitMQ takes one of them: each fails, and takes no other with it. The bounds of the options count for
-   * either channel by itself, and `counts` for both.
+   * RabbitMQ closes the channel for a message to an exchange that does not exist or that the user may not write to, and
+   * for one that is too large for it. The publisher opens another channel, publishes the other messages again, and puts
+   * into quarantine what may close that one too: messages like the one that was refused, until RabbitMQ takes one of them,
+   * and, if the broker's words do not tell which message it was, all that were in flight. Messages in quarantine go
+   * through a channel of their own, one at a time: each fails without failing other messages. The bounds of the options
+   * count for either channel by itself, and `counts` for both.
    */
   readonly publish: (message: Message) => Effect.Effect<void, PublishError>
   /**
-   * Publish a batch with one fiber, `inFlight` messages at a time (the publisher's `maxInFlight` by default), and wait
-   * until all have their outcome. Each message has a deadline of its own, which begins when its turn comes. Succeeds when
-   * all were confirmed, and fails with `BatchError`, which says which were not and why; one that fails does not stop the
-   * others. An `inFlight` that is not a whole number of 1 or more is a defect.
+   * Publishes a batch with one fiber, `inFlight` messages at a time, and waits until all have their outcome. Succeeds when
+   * all were confirmed, and fails with `BatchError`, which says which were not and why; a message that fails does not stop
+   * the others. `inFlight` is a whole number of 1 or more, anything else is a defect. Defaults to the publisher's
+   * `maxInFlight`.
+   *
+   * The messages of a window, which holds no more bytes than `maxInFlightBytes` allow, wait together, and their deadlines
+   * run together: a batch settles within `confirmTimeout` for each window that it fills.
    */
   readonly publishAll: (
     messages: Iterable<Message>,
     options?: { readonly inFlight?: number | undefined }
   ) => Effect.Effect<void, BatchError>
   /**
-   * Publish a stream of any length with one fiber, keeping `inFlight` messages on their way; the stream is pulled as
+   * Publishes a stream of any length with one fiber, keeping `inFlight` messages on their way; the stream is pulled as
    * they are confirmed. The sink gives the number of confirmed messages. A message that fails ends it with its
    * `PublishError`; with `onFailure` the stream goes on, and every failure is handed to it.
    *
@@ -101,57 +113,72 @@ export interface AmqpPublisher {
     readonly inFlight?: number | undefined
     readonly onFailure?: OnFailure<E, R> | undefined
   }) => Sink.Sink<number, Message, never, E, R>
-  /** How many messages wait and are in flight now. */
+  /** Counts the messages that wait and that are in flight now. */
   readonly counts: Effect.Effect<PublisherCounts>
 }
 
-/** The service that publishes. */
+/**
+ * Identifies the service that publishes.
+ *
+ * @category services
+ * @since 0.1.0
+ */
 export const AmqpPublisher: Context.Service<AmqpPublisher, AmqpPublisher> = Context.Service<AmqpPublisher>(
   "effect-amqp/AmqpPublisher"
 )
 
-/** How to publish; all of it optional. */
+/**
+ * Configures a publisher.
+ *
+ * @category models
+ * @since 0.1.0
+ */
 export interface Options {
-  /** From the call to the confirm, all waiting and publishing again included; `5 seconds` by default. */
+  /**
+   * Bounds a publish from the call to the confirm, all waiting and publishing again included. Defaults to `5 seconds`.
+   */
   readonly confirmTimeout?: Duration.Input | undefined
-  /** Messages written and not confirmed; 1000 by default. */
+  /** Bounds the messages that are written and not confirmed. Defaults to 1000. */
   readonly maxInFlight?: number | undefined
-  /** Bytes of those, 16 MiB by default; a larger message goes alone. */
+  /** Bounds the bytes of the messages in flight; a larger message goes alone. Defaults to 16 MiB. */
   readonly maxInFlightBytes?: number | undefined
   /**
-   * Messages that may wait for a place when `whenFull` is not `wait`; 10,000 by default. Of a batch or a stream one waits
-   * at a time, so that it has its turn and its deadline.
+   * Bounds the messages that may wait for a place when `whenFull` is not `wait`. A batch and a stream hold their messages
+   * back rather than exceed it. Defaults to 10,000.
    */
   readonly maxWaiting?: number | undefined
   /**
-   * What happens to a message that finds `maxWaiting` others waiting: `wait` (the default) waits within its deadline,
-   * `fail` fails it with `Full`, `dropOldest` fails the one that has waited longest with `Full`.
+   * Says what happens to a message that finds `maxWaiting` others waiting: `wait` waits within its deadline, `fail` fails
+   * it with `Full`, `dropOldest` fails with `Full` the one that has waited longest. Defaults to `wait`.
    */
   readonly whenFull?: "wait" | "fail" | "dropOldest" | undefined
   /**
-   * What happens to a message whose connection or channel went before its confirm came: `republish` (the default)
-   * publishes it again until its deadline, `fail` fails it with `published: "unknown"`.
+   * Says what happens to a message whose connection or channel ended before its confirm came: `republish` publishes it
+   * again until its deadline, `fail` fails it with `published: "unknown"`. Defaults to `republish`.
    */
   readonly unconfirmed?: "republish" | "fail" | undefined
   /**
-   * When a message that the broker refused (`basic.nack`) is published again, on a fresh channel, within its deadline;
-   * by default after 100 ms, doubling, 3 times. `Schedule.recurs(0)` fails it at once.
+   * Says when a message that the broker refused (`basic.nack`) is published again, on a fresh channel, within its
+   * deadline; `Schedule.recurs(0)` fails it at once. Defaults to 3 times, after 100 ms, 200 ms and 400 ms.
    */
   readonly retryNacked?: Schedule.Schedule<unknown> | undefined
-  /** The largest body in bytes; 16 MiB by default, which is RabbitMQ's own limit since 4.0. */
+  /** Bounds a body, in bytes. Defaults to 16 MiB, which is RabbitMQ's own limit since 4.0. */
   readonly maxMessageBytes?: number | undefined
   /**
-   * Whether each message has a producer span by OpenTelemetry's messaging conventions, which travels with it in the
-   * header `traceparent`; `false` by default, because a span costs time even if nobody exports it.
+   * Gives each message a producer span by OpenTelemetry's messaging conventions, which travels with the message in its
+   * header `traceparent`. A span costs time even if nobody exports it. Defaults to `false`.
    */
   readonly tracing?: boolean | undefined
-  /** How long the end of the scope waits for messages on their way; `5 seconds` by default. */
+  /** Bounds how long the end of the scope waits for messages on their way. Defaults to `5 seconds`. */
   readonly drainTimeout?: Duration.Input | undefined
 }
 
 /**
- * Make a publisher with a channel of its own, which is drained and closed when the scope ends. Waits for the channel,
- * and fails if the connection is finished, or with `InvalidConfiguration`.
+ * Makes a publisher with a channel of its own, which is drained and closed when the scope ends. Waits for the channel;
+ * fails if the connection is finished, and with `InvalidConfiguration` for an option that cannot work.
+ *
+ * @category constructors
+ * @since 0.1.0
  */
 export const make = (
   options: Options = {}
@@ -164,273 +191,71 @@ const open = Effect.fnUntraced(function*(
   const confirmTimeout = yield* bound("confirmTimeout", options.confirmTimeout ?? "5 seconds")
   const drainTimeout = yield* bound("drainTimeout", options.drainTimeout ?? "5 seconds")
   const maxMessageBytes = yield* count("maxMessageBytes", options.maxMessageBytes ?? 16 * 1024 * 1024)
-  const limits = {
-    maxInFlight: yield* count("maxInFlight", options.maxInFlight ?? 1000),
-    maxInFlightBytes: yield* count("maxInFlightBytes", options.maxInFlightBytes ?? 16 * 1024 * 1024),
-    maxWaiting: yield* count("maxWaiting", options.maxWaiting ?? 10_000)
-  }
+  const maxInFlight = yield* count("maxInFlight", options.maxInFlight ?? 1000)
+  const maxInFlightBytes = yield* count("maxInFlightBytes", options.maxInFlightBytes ?? 16 * 1024 * 1024)
+  const maxWaiting = yield* count("maxWaiting", options.maxWaiting ?? 10_000)
+  const tracing = options.tracing === true
 
   const clock = yield* Clock.Clock
   // From 0 on, because a small number in each message needs no memory of its own.
   const epoch = Monotonic.millis(clock)
   const wakeLater = yield* WakeLater.make
-  const runFork = yield* FiberSet.makeRuntime<never>()
-  const idle = Latch.makeUnsafe(true)
-  const metrics = new PublisherMetrics(yield* Effect.context<never>())
-  let reporting = false
-  const report = () => {
-    if (reporting) return
-    reporting = true
-    wakeLater(() => {
-      reporting = false
-      metrics.flush(counts())
-    })
-  }
-
-  const suspects = new Suspects()
-  let isApartReady = false
-  const laneOptions: PublishLane.LaneOptions = {
+  const metrics: PublisherMetrics = new PublisherMetrics(
+    yield* Effect.context<never>(),
+    wakeLater,
+    () => channels.counts()
+  )
+  const channels: Channels = yield* PublishChannels.make({
     connection,
-    ...limits,
+    maxInFlight,
+    maxInFlightBytes,
+    maxWaiting,
     whenFull: options.whenFull ?? "wait",
     unconfirmed: options.unconfirmed ?? "republish",
     confirmMillis: Duration.toMillis(confirmTimeout),
     retryNacked: options.retryNacked ?? Schedule.upTo(Schedule.exponential("100 millis"), { times: 3 }),
-    suspects,
-    metrics,
     now: () => Monotonic.millis(clock) - epoch,
-    wakeLater,
-    onChanged: report,
-    onIdle() {
-      if (isIdle()) idle.openUnsafe()
-    },
-    onFailed() {}
-  }
-  const usual = yield* PublishLane.make(laneOptions)
-  // For messages like one that had a channel closed, so that they close no channel but their own.
-  const apart = yield* PublishLane.make({
-    ...laneOptions,
-    onFailed() {
-      isApartReady = false
-    }
-  })
-  const queues = [usual.queue, apart.queue] as const
-  const isIdle = () => queues.every((queue) => queue.isIdle)
-  const counts = (): PublisherCounts => {
-    const [one, other] = [usual.queue.counts(), apart.queue.counts()]
-    return {
-      waiting: one.waiting + other.waiting,
-      inFlight: one.inFlight + other.inFlight,
-      inFlightBytes: one.inFlightBytes + other.inFlightBytes
-    }
-  }
-  // Its place among the finalizers is here, whenever it is opened: the drain may need it.
-  const apartScope = yield* Scope.fork(yield* Effect.scope)
-  const openApart = apart.open.pipe(
-    Effect.andThen(Effect.sync(() => {
-      isApartReady = true
-    })),
-    Scope.provide(apartScope),
-    Effect.ignore
-  )
-  let isApartWanted = false
-  const queueOf = (encoded: Encoded): PublishQueue => {
-    if (suspects.isEmpty || !suspects.has(encoded)) return usual.queue
-    if (!isApartWanted) {
-      isApartWanted = true
-      runFork(openApart)
-    }
-    return isApartReady ? apart.queue : usual.queue
-  }
-  const pipelineQueue: PipelineQueue = {
-    submit: (encoded, onSettled, position, message) => queueOf(encoded).submit(encoded, onSettled, position, message),
-    abandonAll: (isOwned) => queues.forEach((queue) => queue.abandonAll(isOwned)),
-    onPumped(listener) {
-      const stops = queues.map((queue) => queue.onPumped(listener))
-      return () => stops.forEach((stop) => stop())
-    }
-  }
-  yield* usual.open
-
+    wakeLater
+  }, metrics)
+  yield* channels.open
   // After the channels', so that it runs before: they are closed when nothing is on its way any more.
-  yield* Effect.addFinalizer(() =>
-    Effect.gen(function*() {
-      for (const queue of queues) queue.close()
-      const left = counts()
-      if (!isIdle()) {
-        idle.closeUnsafe()
-        yield* Effect.timeoutOption(idle.await, drainTimeout)
-      }
-      const { inFlight, waiting } = counts()
-      for (const queue of queues) queue.finish("closed")
-      if (left.waiting + left.inFlight > 0) {
-        yield* Effect.logInfo("AMQP publisher drained", {
-          settled: left.waiting + left.inFlight - waiting - inFlight,
-          unknown: inFlight,
-          unsent: waiting
-        })
-      }
-    })
-  )
+  yield* Effect.addFinalizer(() => drain(channels, drainTimeout))
 
-  // Short, because a UUID in each message costs RabbitMQ a tenth of the messages that it can take.
-  const prefix = Buffer.from(crypto.getRandomValues(new Uint8Array(9))).toString("base64url")
-  let sequence = 0
-  const messageId = () => prefix + (++sequence).toString(36)
-
-  const refuse = (messageId: string | undefined, reason: PublishErrors.PublishErrorReason): PublishError => {
+  const prepare = Preparing.make(maxMessageBytes, () => {
     metrics.failed++
-    report()
-    return new PublishError({ messageId, reason })
-  }
-
-  const prepare = (message: Message, headers?: Headers): Encoded | PublishError => {
-    const encoded = encode(message, messageId, headers)
-    if (encoded instanceof Refused) {
-      const { detail, field } = encoded
-      return refuse(
-        message.messageId,
-        field === "body"
-          ? new PublishErrors.EncodeError({ published: "no", detail })
-          : new PublishErrors.InvalidMessage({ published: "no", field, detail })
-      )
-    }
-    const bytes = encoded.body.byteLength
-    return bytes <= maxMessageBytes ? encoded : refuse(
-      encoded.properties.messageId,
-      new PublishErrors.TooLarge({ published: "no", bytes, limit: maxMessageBytes })
-    )
-  }
-
-  const publishOne = (message: Message, headers?: Headers): Effect.Effect<void, PublishError> =>
-    Effect.suspend(() => {
-      const encoded = prepare(message, headers)
-      if (encoded instanceof PublishError) return Effect.fail(encoded)
-      const messageId = encoded.properties.messageId
-      return Effect.callback<void, PublishError>((resume) => {
-        const queue = queueOf(encoded)
-        const entry = queue.submit(
-          encoded,
-          (_, outcome) =>
-            wakeLater(() =>
-              resume(
-                outcome === undefined ? Effect.void : Effect.fail(new PublishError({ messageId, reason: outcome }))
-              )
-            ),
-          0,
-          message
-        )
-        return Effect.sync(() => queue.abandon(entry))
-      })
-    })
-
-  const publish: AmqpPublisher["publish"] = options.tracing !== true
-    ? (message) => publishOne(message)
-    : (message) =>
-      Effect.flatMap(
-        ProducerSpan.begin(message),
-        (span) =>
-          Effect.onExit(publishOne(message, ProducerSpan.headers(message, span)), (exit) =>
-            Effect.sync(() => ProducerSpan.end(span, clock, exit)))
-      )
-
-  /** Use a pipeline; whatever ends the use, nobody waits for its messages afterwards. */
-  const withPipeline = <A, E, R>(
-    inFlight: number | undefined,
-    use: (pipeline: Pipeline) => Effect.Effect<A, E, R>
-  ): Effect.Effect<A, E, R> =>
-    Effect.acquireUseRelease(
-      Effect.map(Effect.orDie(count("inFlight", inFlight ?? limits.maxInFlight)), (window) => {
-        const pipeline = new Pipeline(pipelineQueue, window, wakeLater)
-        return { pipeline, end: pipeline.begin() }
-      }),
-      ({ pipeline }) => use(pipeline),
-      ({ end, pipeline }, exit) =>
-        Effect.sync(() => {
-          end()
-          if (Exit.isFailure(exit)) pipeline.abandon()
-        })
-    )
-
-  /** Put messages into a pipeline as it has room for them. */
-  const feed = Effect.fnUntraced(function*<E, R>(
-    pipeline: Pipeline,
-    messages: Iterable<Message>,
-    onFailures: Effect.Effect<void, E, R>
-  ): Effect.fn.Return<void, E, R> {
-    for (const message of messages) {
-      while (pipeline.isFull) {
-        yield* pipeline.room
-        if (pipeline.failures.length > 0) yield* onFailures
-      }
-      if (options.tracing === true) {
-        const span = yield* ProducerSpan.begin(message)
-        const encoded = prepare(message, ProducerSpan.headers(message, span))
-        pipeline.push(message, encoded, (exit) => ProducerSpan.end(span, clock, exit))
-      } else {
-        pipeline.push(message, prepare(message))
-      }
-    }
-    if (pipeline.failures.length > 0) yield* onFailures
+    metrics.changed()
   })
-
-  const publishAll: AmqpPublisher["publishAll"] = (messages, batch) =>
-    withPipeline(
-      batch?.inFlight,
-      (pipeline) =>
-        Effect.acquireUseRelease(
-          Effect.sync(() => messages[Symbol.iterator]()),
-          (iterator) => feed(pipeline, { [Symbol.iterator]: () => iterator }, Effect.void),
-          // A generator that is not read to its end has something to clean up.
-          (iterator) => Effect.sync(() => void iterator.return?.())
-        ).pipe(
-          Effect.andThen(pipeline.settled),
-          Effect.flatMap(() => {
-            const [first, ...rest] = pipeline.failures.sort((one, other) => one.index - other.index)
-            return first === undefined
-              ? Effect.void
-              : Effect.fail(new PublishErrors.BatchError({ confirmed: pipeline.confirmed, failures: [first, ...rest] }))
-          })
-        )
-    )
-
-  const sink = <E = PublishError, R = never>(
-    stream: { readonly inFlight?: number | undefined; readonly onFailure?: OnFailure<E, R> | undefined } = {}
-  ): Sink.Sink<number, Message, never, E, R> =>
-    Sink.fromTransform((upstream) =>
-      withPipeline(stream.inFlight, (pipeline) => {
-        const onFailure = stream.onFailure ?? ((failure: PublishErrors.BatchFailure) => Effect.fail(failure.error as E))
-        const onFailures = Semaphore.makeUnsafe(1).withPermit(Effect.suspend(() => {
-          const failures = pipeline.failures
-          pipeline.failures = []
-          return Effect.forEach(failures, onFailure, { discard: true })
-        }))
-        const next = Pull.catchDone(upstream, () => Effect.succeed(undefined))
-        const feedAll = Effect.gen(function*() {
-          for (let messages = yield* next; messages !== undefined; messages = yield* next) {
-            yield* feed(pipeline, messages, onFailures)
-          }
-          yield* pipeline.settled
-          yield* onFailures
-          return [pipeline.confirmed] as const
-        })
-        // Upstream may have nothing for long, and a failure is not to wait for its next message.
-        return Effect.raceFirst(feedAll, Effect.forever(Effect.andThen(pipeline.failed, onFailures)))
-      })
-    )
+  const batches = { channels, prepare, wakeLater, clock, tracing, maxInFlight, maxInFlightBytes }
 
   return AmqpPublisher.of({
     [TypeId]: TypeId,
-    publish,
-    publishAll,
-    sink,
-    counts: Effect.sync(counts)
+    publish: Single.make({ channels, prepare, wakeLater, clock, tracing }),
+    publishAll: (messages, batch) => Batches.publishAll(batches, messages, batch?.inFlight),
+    sink: <E = PublishError, R = never>(
+      stream: { readonly inFlight?: number | undefined; readonly onFailure?: OnFailure<E, R> | undefined } = {}
+    ) => Batches.sink<E, R>(batches, stream.inFlight, stream.onFailure ?? (({ error }) => Effect.fail(error as E))),
+    counts: Effect.sync(channels.counts)
   })
 })
 
+/** Waits for what is on its way, fails what is left, and reports it. */
+const drain = (channels: Channels, drainTimeout: Duration.Duration): Effect.Effect<void> =>
+  Effect.gen(function*() {
+    const before = channels.counts()
+    yield* Effect.timeoutOption(channels.close, drainTimeout)
+    const { inFlight, waiting } = channels.counts()
+    yield* channels.end
+    if (before.waiting + before.inFlight === 0) return
+    yield* Effect.logInfo("AMQP publisher drained", {
+      settled: before.waiting + before.inFlight - waiting - inFlight,
+      unknown: inFlight,
+      unsent: waiting
+    })
+  })
+
 /**
- * A layer with a publisher of its own channel, drained in order when it is released. Building it fails as {@link make}
- * does.
+ * Provides a publisher with a channel of its own, drained in order when the layer is released. Building it fails as
+ * {@link make} does.
  *
  * @example
  * ```ts
@@ -439,13 +264,16 @@ const open = Effect.fnUntraced(function*(
  *   Layer.provide(AmqpConnection.layerConfig())
  * )
  * ```
+ *
+ * @category layers
+ * @since 0.1.0
  */
 export const layer = (options?: Options): Layer.Layer<AmqpPublisher, AmqpError, AmqpConnection> =>
   Layer.effect(AmqpPublisher, make(options))
 
 /**
- * Makes the layer of {@link layer} with options that are read from configuration: each option may be a `Config`, or all
- * of them one. Fails with `ConfigError` if one cannot be read.
+ * Provides a publisher as {@link layer} does, with options that are read from configuration: each option may be a
+ * `Config`, or all of them one. Fails with `ConfigError` if one cannot be read.
  *
  * @example
  * ```ts

@@ -1,11 +1,14 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Arbitrary, Effect } from "effect"
+import { Arbitrary, Context, Effect } from "effect"
 import type { DriverChannel } from "../../src/AmqpDriver.ts"
 import { AmqpError, ConnectionLost } from "../../src/AmqpError.ts"
 import type { Session } from "../../src/internal/connection/session.ts"
 import type { Entry } from "../../src/internal/publisher/entry.ts"
-import { Suspects } from "../../src/internal/publisher/quarantine.ts"
+import * as Entries from "../../src/internal/publisher/entry.ts"
+import { PublisherMetrics } from "../../src/internal/publisher/metrics.ts"
+import { RefusedKinds } from "../../src/internal/publisher/quarantine.ts"
 import { PublishQueue } from "../../src/internal/publisher/queue.ts"
+import { Roster } from "../../src/internal/publisher/roster.ts"
 import type { Encoded } from "../../src/internal/wire/encodeMessage.ts"
 import { between } from "../support/Between.ts"
 
@@ -21,28 +24,21 @@ const make = (maxInFlight: number) => {
   const written: Array<string> = []
   const settled: Array<string> = []
   const told = { isBusy: false }
-  const queue = new PublishQueue(
-    { maxInFlight, maxInFlightBytes: Infinity, maxWaiting: 10, whenFull: "wait", unconfirmed: "republish" },
-    new Suspects(),
-    {
-      onConfirmed: nothing,
-      onLatency: nothing,
-      onFailed: nothing,
-      onReturned: nothing,
-      onNacked: nothing,
-      onRepublished: nothing,
-      onResting: nothing,
-      onRecycle: nothing,
-      onDrained: nothing,
-      onHeldBack: nothing,
-      onChanged: nothing,
-      onBusy() {
-        told.isBusy = true
-      },
-      onIdle() {
-        told.isBusy = false
-      }
+  const metrics = new PublisherMetrics(Context.empty(), nothing, () => queue.counts())
+  const roster = new Roster(metrics, {
+    onBusy() {
+      told.isBusy = true
     },
+    onIdle() {
+      told.isBusy = false
+    }
+  })
+  const queue: PublishQueue = new PublishQueue(
+    { maxInFlight, maxInFlightBytes: Infinity, maxWaiting: 10, whenFull: "wait", unconfirmed: "republish" },
+    roster,
+    new RefusedKinds(),
+    { _tag: "Main", divert: nothing },
+    { onResting: nothing, onHeldBack: nothing },
     () => 0
   )
   const channel = {
@@ -51,12 +47,18 @@ const make = (maxInFlight: number) => {
   } as unknown as DriverChannel
   return {
     queue,
+    roster,
     written,
     settled,
     told,
     attach() {
       written.length = 0
-      queue.attach(channel, { blocked: undefined } as Session)
+      queue.attach({
+        channel,
+        session: { blocked: undefined } as Session,
+        onDraining: nothing,
+        onDrained: nothing
+      })
     },
     submit(messageId: string): Entry {
       const encoded = {
@@ -67,7 +69,15 @@ const make = (maxInFlight: number) => {
         body: new Uint8Array(0),
         headerBytes: 0
       }
-      return queue.submit(encoded, () => settled.push(messageId), 0, { routingKey: "paid", body: "" })
+      const entry = Entries.make(encoded, { settled: () => settled.push(messageId) }, queue, 0)
+      roster.add(entry)
+      queue.submit(entry)
+      return entry
+    },
+    abandon(entry: Entry) {
+      queue.release(entry)
+      roster.remove(entry)
+      queue.pump()
     }
   }
 }
@@ -76,11 +86,11 @@ const idOf = (entry: Entry | undefined): string | undefined => entry?.encoded.pr
 
 describe("the queue of a publisher", () => {
   it("a confirm that comes very late finds its message, and one that comes with many others too", () => {
-    const { attach, queue, settled, submit } = make(1000)
+    const { abandon, attach, queue, settled, submit } = make(1000)
     attach()
     const [first, second] = [submit("first"), submit("second")]
-    queue.abandon(first)
-    queue.abandon(second)
+    abandon(first)
+    abandon(second)
     for (let tag = 3; tag <= 1000; tag++) {
       submit(`m${tag}`)
       queue.confirm(tag, false, true)
@@ -98,7 +108,7 @@ describe("the queue of a publisher", () => {
     { script: Arbitrary.array(between(0, 999_999), { minLength: 1, maxLength: 60 }), maxInFlight: between(1, 300) },
     ({ maxInFlight, script }) =>
       Effect.sync(() => {
-        const { attach, queue, settled, submit, told, written } = make(maxInFlight)
+        const { abandon, attach, queue, roster, settled, submit, told, written } = make(maxInFlight)
         attach()
         /** Those whose owners wait, in the order of submission. */
         const open = new Map<string, Entry>()
@@ -109,8 +119,8 @@ describe("the queue of a publisher", () => {
         const look = () => {
           for (; seen < written.length; seen++) unanswered.set(seen + 1, written[seen]!)
           assert.isAtMost(unanswered.size, maxInFlight)
-          assert.strictEqual(idOf(queue.oldest), open.keys().next().value, "the message that waits longest")
-          assert.strictEqual(queue.isIdle, open.size === 0)
+          assert.strictEqual(idOf(roster.oldest), open.keys().next().value, "the message that waits longest")
+          assert.strictEqual(roster.isIdle, open.size === 0)
           assert.strictEqual(told.isBusy, open.size > 0, "what its owner was told")
           assert.strictEqual(queue.counts().inFlight, unanswered.size)
           assert.deepStrictEqual(settled, confirmed)
@@ -154,7 +164,7 @@ describe("the queue of a publisher", () => {
               const [id, entry] = [...open][pick % Math.max(1, open.size)] ?? []
               if (entry === undefined) break
               open.delete(id!)
-              queue.abandon(entry)
+              abandon(entry)
               break
             }
             case 9: {

@@ -1,22 +1,57 @@
 /**
  * Many messages by one fiber: a window of them is kept on its way, each has its own outcome, and the fiber sleeps while
- * the window is full. Plain synchronous code under one `Effect.callback` per filling of the window.
+ * the window is full. The messages of a window wait together, so that their deadlines run together.
  */
+import type * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Pull from "effect/Pull"
+import * as Semaphore from "effect/Semaphore"
+import * as Sink from "effect/Sink"
 import type { Message } from "../../AmqpMessage.ts"
 import type { BatchFailure } from "../../PublishError.ts"
-import { PublishError } from "../../PublishError.ts"
+import { BatchError, PublishError } from "../../PublishError.ts"
+import { count } from "../checkOptions.ts"
 import type { WakeLater } from "../wakeLater.ts"
 import type { Encoded } from "../wire/encodeMessage.ts"
-import type { Entry, Outcome } from "./entry.ts"
-import type { PublishQueue } from "./queue.ts"
+import type { Channels } from "./channels.ts"
+import type { Entry, Outcome, Owner } from "./entry.ts"
+import type { Prepare } from "./prepare.ts"
+import * as Span from "./span.ts"
 
-/** How a message ended, for whoever wants to hear of it by itself; interrupted if nobody waits any more. */
+/** Hears how a message ended, for whoever wants to hear of it by itself; interrupted if nobody waits any more. */
 export type OnOutcome = (exit: Exit.Exit<void, PublishError>) => void
 
-/** Where a pipeline puts its messages. */
-export type PipelineQueue = Pick<PublishQueue, "submit" | "abandonAll" | "onPumped">
+/** What a batch sends with. */
+export interface BatchOptions {
+  readonly channels: Channels
+  readonly prepare: Prepare
+  readonly wakeLater: WakeLater
+  readonly clock: Clock.Clock
+  readonly tracing: boolean
+  /** The window of a batch that has none of its own. */
+  readonly maxInFlight: number
+  readonly maxInFlightBytes: number
+}
+
+/** The place of one message in its batch. */
+class Place implements Owner {
+  readonly batch: Batch
+  readonly index: number
+  readonly message: Message
+  readonly onOutcome: OnOutcome | undefined
+
+  constructor(batch: Batch, index: number, message: Message, onOutcome: OnOutcome | undefined) {
+    this.batch = batch
+    this.index = index
+    this.message = message
+    this.onOutcome = onOutcome
+  }
+
+  settled(outcome: Outcome, entry: Entry): void {
+    this.batch.settledOne(this, outcome, entry)
+  }
+}
 
 interface Sleeper {
   readonly isOver: () => boolean
@@ -24,81 +59,79 @@ interface Sleeper {
 }
 
 /** The messages of one batch or one stream. */
-export class Pipeline {
-  readonly #queue: PipelineQueue
+class Batch {
+  readonly #options: BatchOptions
   readonly #window: number
-  readonly #wakeLater: WakeLater
-  /** By position. */
-  readonly #onOutcome = new Map<number, OnOutcome>()
+  /** Those whose outcome somebody else wants to hear of, too. */
+  readonly #observed = new Set<Place>()
+  readonly #sleepers = new Set<Sleeper>()
   #pushed = 0
   #outstanding = 0
-  #last: Entry | undefined
-  readonly #sleepers = new Set<Sleeper>()
+  #outstandingBytes = 0
   confirmed = 0
   /** Failures that nobody has taken yet. */
   failures: Array<BatchFailure> = []
 
-  constructor(queue: PipelineQueue, window: number, wakeLater: WakeLater) {
-    this.#queue = queue
+  constructor(options: BatchOptions, window: number) {
+    this.#options = options
     this.#window = window
-    this.#wakeLater = wakeLater
   }
 
-  /**
-   * Whether the next message has to wait: the window is full, or the last one could not be written yet. That one waits
-   * in the queue, so that it has its turn among the messages of others, and its deadline; the rest is not held by us.
-   */
+  /** Tells if the next message has to wait, because the window is full of messages or of bytes. */
   get isFull(): boolean {
-    return this.#outstanding >= this.#window || this.#last?.state === "Waiting"
+    if (this.#outstanding === 0) return false
+    return this.#outstanding >= this.#window || this.#outstandingBytes >= this.#options.maxInFlightBytes ||
+      !this.#options.channels.hasRoom()
   }
 
-  /** Send a message on its way; one that cannot be encoded has failed already. */
+  /** Sends a message on its way; one that cannot be encoded has failed already. */
   push(message: Message, encoded: Encoded | PublishError, onOutcome?: OnOutcome): void {
-    const position = this.#pushed++
+    const index = this.#pushed++
     if (encoded instanceof PublishError) {
       onOutcome?.(Exit.fail(encoded))
-      this.failures.push({ index: position, message, error: encoded })
+      this.failures.push({ index, message, error: encoded })
       this.#wakeIfDue()
       return
     }
+    const place = new Place(this, index, message, onOutcome)
+    if (onOutcome !== undefined) this.#observed.add(place)
     this.#outstanding++
-    if (onOutcome !== undefined) this.#onOutcome.set(position, onOutcome)
-    const entry = this.#queue.submit(encoded, this.#settled, position, message)
-    this.#last = entry.state === "Settled" ? undefined : entry
+    this.#outstandingBytes += encoded.body.byteLength
+    this.#options.channels.submit(encoded, place)
   }
 
-  readonly #settled = (entry: Entry, outcome: Outcome): void => {
+  settledOne(place: Place, outcome: Outcome, { encoded }: Entry): void {
     this.#outstanding--
-    if (entry === this.#last) this.#last = undefined
+    this.#outstandingBytes -= encoded.body.byteLength
     let error: PublishError | undefined
     if (outcome === undefined) this.confirmed++
     else {
-      error = new PublishError({ reason: outcome, messageId: entry.encoded.properties.messageId })
-      this.failures.push({ index: entry.position, message: entry.message, error })
+      error = new PublishError({ reason: outcome, messageId: encoded.properties.messageId })
+      this.failures.push({ index: place.index, message: place.message, error })
     }
-    const onOutcome = this.#onOutcome.get(entry.position)
+    const { onOutcome } = place
     if (onOutcome !== undefined) {
-      this.#onOutcome.delete(entry.position)
-      this.#wakeLater(() => onOutcome(error === undefined ? Exit.void : Exit.fail(error)))
+      this.#observed.delete(place)
+      this.#options.wakeLater(() => onOutcome(error === undefined ? Exit.void : Exit.fail(error)))
     }
     this.#wakeIfDue()
   }
 
-  readonly #wakeIfDue = (): void => {
+  #wakeIfDue(): void {
     for (const sleeper of this.#sleepers) {
       if (!sleeper.isOver()) continue
       this.#sleepers.delete(sleeper)
-      this.#wakeLater(sleeper.wake)
+      this.#options.wakeLater(sleeper.wake)
     }
   }
 
-  /** Sleep until a message can be pushed. */
+  /** Sleeps until a message can be pushed. */
   readonly room: Effect.Effect<void> = this.#sleepUntil(() => !this.isFull)
 
-  /** Sleep until everything has its outcome. */
+  /** Sleeps until everything has its outcome. */
   readonly settled: Effect.Effect<void> = this.#sleepUntil(() => this.#outstanding === 0)
 
-  /** Sleep until there is a failure that nobody has taken. */
+  /** Sleeps until there is a failure that nobody has taken. */
   readonly failed: Effect.Effect<void> = this.#sleepUntil(() => this.failures.length > 0)
 
   #sleepUntil(isOver: () => boolean): Effect.Effect<void> {
@@ -112,15 +145,101 @@ export class Pipeline {
     })
   }
 
-  /** Follow the queue from now on, until the returned function is called. */
-  begin(): () => void {
-    return this.#queue.onPumped(this.#wakeIfDue)
-  }
-
   /** Nobody waits any more: what is not written is not sent, and the rest keeps its place until it is answered. */
   abandon(): void {
-    this.#queue.abandonAll((entry) => entry.onSettled === this.#settled)
-    for (const onOutcome of this.#onOutcome.values()) onOutcome(Exit.interrupt())
-    this.#onOutcome.clear()
+    this.#options.channels.abandonAll((owner) => owner instanceof Place && owner.batch === this)
+    for (const { onOutcome } of this.#observed) onOutcome?.(Exit.interrupt())
+    this.#observed.clear()
   }
 }
+
+/** Uses a batch; whatever ends the use, nobody waits for its messages afterwards. */
+const withBatch = <A, E, R>(
+  options: BatchOptions,
+  inFlight: number | undefined,
+  use: (batch: Batch) => Effect.Effect<A, E, R>
+): Effect.Effect<A, E, R> =>
+  Effect.acquireUseRelease(
+    Effect.map(
+      Effect.orDie(count("inFlight", inFlight ?? options.maxInFlight)),
+      (window) => new Batch(options, window)
+    ),
+    use,
+    (batch, exit) => Exit.isFailure(exit) ? Effect.sync(() => batch.abandon()) : Effect.void
+  )
+
+/** Puts messages into a batch as it has room for them. */
+const feed = Effect.fnUntraced(function*<E, R>(
+  { clock, prepare, tracing }: BatchOptions,
+  batch: Batch,
+  messages: Iterable<Message>,
+  onFailures: Effect.Effect<void, E, R>
+): Effect.fn.Return<void, E, R> {
+  for (const message of messages) {
+    while (batch.isFull) {
+      yield* batch.room
+      if (batch.failures.length > 0) yield* onFailures
+    }
+    if (tracing) {
+      const span = yield* Span.begin(message)
+      const encoded = prepare(message, Span.headers(message, span))
+      batch.push(message, encoded, (exit) => Span.end(span, clock, exit))
+    } else {
+      batch.push(message, prepare(message))
+    }
+  }
+  if (batch.failures.length > 0) yield* onFailures
+})
+
+/** Publishes the messages of an iterable, and fails with those that were not confirmed. */
+export const publishAll = (
+  options: BatchOptions,
+  messages: Iterable<Message>,
+  inFlight: number | undefined
+): Effect.Effect<void, BatchError> =>
+  withBatch(
+    options,
+    inFlight,
+    (batch) =>
+      Effect.acquireUseRelease(
+        Effect.sync(() => messages[Symbol.iterator]()),
+        (iterator) => feed(options, batch, { [Symbol.iterator]: () => iterator }, Effect.void),
+        // A generator that is not read to its end has something to clean up.
+        (iterator) => Effect.sync(() => void iterator.return?.())
+      ).pipe(
+        Effect.andThen(batch.settled),
+        Effect.flatMap(() => {
+          const [first, ...rest] = batch.failures.sort((one, other) => one.index - other.index)
+          return first === undefined
+            ? Effect.void
+            : Effect.fail(new BatchError({ confirmed: batch.confirmed, failures: [first, ...rest] }))
+        })
+      )
+  )
+
+/** Publishes the messages of a stream, hands over each that was not confirmed, and gives the number of the others. */
+export const sink = <E, R>(
+  options: BatchOptions,
+  inFlight: number | undefined,
+  onFailure: (failure: BatchFailure) => Effect.Effect<void, E, R>
+): Sink.Sink<number, Message, never, E, R> =>
+  Sink.fromTransform((upstream) =>
+    withBatch(options, inFlight, (batch) => {
+      const onFailures = Semaphore.makeUnsafe(1).withPermit(Effect.suspend(() => {
+        const failures = batch.failures
+        batch.failures = []
+        return Effect.forEach(failures, onFailure, { discard: true })
+      }))
+      const next = Pull.catchDone(upstream, () => Effect.succeed(undefined))
+      const feedAll = Effect.gen(function*() {
+        for (let messages = yield* next; messages !== undefined; messages = yield* next) {
+          yield* feed(options, batch, messages, onFailures)
+        }
+        yield* batch.settled
+        yield* onFailures
+        return [batch.confirmed] as const
+      })
+      // Upstream may have nothing for long, and a failure is not to wait for its next message.
+      return Effect.raceFirst(feedAll, Effect.forever(Effect.andThen(batch.failed, onFailures)))
+    })
+  )

@@ -1,5 +1,5 @@
 /**
- * A queue of messages with the channel of its own that it is written to, and with the deadlines of what is in it.
+ * The channel of a queue: kept open, replaced when the queue asks for it, and the pauses of what the broker refused.
  */
 import * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
@@ -13,52 +13,44 @@ import type { AmqpError } from "../../AmqpError.ts"
 import { keep } from "../connection/keptChannel.ts"
 import * as ScheduleDelays from "../scheduleDelays.ts"
 import type { WakeLater } from "../wakeLater.ts"
-import { Deadlines } from "./deadlines.ts"
 import type { Entry } from "./entry.ts"
-import type { PublisherMetrics } from "./metrics.ts"
-import type { Suspects } from "./quarantine.ts"
-import type { QueueOptions } from "./queue.ts"
+import type { RefusedKinds } from "./quarantine.ts"
+import type { Lane, QueueOptions } from "./queue.ts"
 import { PublishQueue } from "./queue.ts"
+import type { Roster } from "./roster.ts"
 
-/** How a lane sends, and what it tells of. */
-export interface LaneOptions extends QueueOptions {
+/** How a channel sends. */
+export interface ChannelOptions extends QueueOptions {
   readonly connection: AmqpConnection
   readonly confirmMillis: number
   readonly retryNacked: Schedule.Schedule<unknown>
-  readonly suspects: Suspects
-  readonly metrics: PublisherMetrics
   readonly now: () => number
   readonly wakeLater: WakeLater
-  /** Counts may have changed. */
-  readonly onChanged: () => void
-  /** Nobody waits for a message any more; after the driver's callback. */
-  readonly onIdle: () => void
-  /** There will be no other channel. */
-  readonly onFailed: () => void
 }
 
 /** Messages on their way through one channel. */
-export interface Lane {
+export interface PublishChannel {
   readonly queue: PublishQueue
-  /** Keep a channel until the scope ends; returns when the first one is ready. */
-  readonly open: Effect.Effect<void, AmqpError, Scope.Scope>
+  /** Keeps a channel until the scope ends, and returns when the first one is ready; `onFailed`: there is no other. */
+  readonly open: (onFailed: (error: AmqpError) => void) => Effect.Effect<void, AmqpError, Scope.Scope>
 }
 
 // How long a channel that is to be replaced waits for what is in flight on it, where that would be published again.
-const recycleMillis = 1000
+const drainMillis = 1000
 
-/** Make a lane, whose channel is still to be opened. */
+/** Makes a queue with a channel that is still to be opened. */
 export const make = Effect.fnUntraced(function*(
-  options: LaneOptions
-): Effect.fn.Return<Lane, never, Scope.Scope> {
-  const { wakeLater, confirmMillis, metrics, now } = options
+  options: ChannelOptions,
+  roster: Roster,
+  refused: RefusedKinds,
+  lane: Lane
+): Effect.fn.Return<PublishChannel, never, Scope.Scope> {
+  const { confirmMillis, now, wakeLater } = options
   // What would fail with the channel has its own deadline to wait for.
-  const recycleWait = options.unconfirmed === "fail" ? confirmMillis : recycleMillis
+  const drainWait = options.unconfirmed === "fail" ? confirmMillis : drainMillis
   const clock = yield* Clock.Clock
   const runFork = yield* FiberSet.makeRuntime<never>()
   const nackSteps = new WeakMap<Entry, ScheduleDelays.NextDelay<unknown>>()
-  let recycle = Deferred.makeUnsafe<void>()
-  let drained = Deferred.makeUnsafe<void>()
 
   const rest = (entry: Entry): Effect.Effect<void> =>
     Effect.gen(function*() {
@@ -75,90 +67,54 @@ export const make = Effect.fnUntraced(function*(
       queue.resume(entry)
     })
 
-  const queue: PublishQueue = new PublishQueue(options, options.suspects, {
-    onConfirmed() {
-      metrics.confirmed++
-    },
-    onLatency: (millis) => metrics.latency(millis),
-    onFailed() {
-      metrics.failed++
-    },
-    onReturned() {
-      metrics.returned++
-    },
-    onNacked() {
-      metrics.nacked++
-    },
-    onRepublished() {
-      metrics.republished++
-    },
+  const pumpAt = (due: number): Effect.Effect<void> =>
+    Effect.gen(function*() {
+      // A timer may come a little early by this clock.
+      for (let left = due - now(); left > 0; left = due - now()) yield* Effect.sleep(left)
+      queue.pump()
+    })
+
+  const queue: PublishQueue = new PublishQueue(options, roster, refused, lane, {
     onResting(entry) {
       wakeLater(() => runFork(rest(entry)))
     },
-    onRecycle() {
-      const present = recycle
-      wakeLater(() => Deferred.doneUnsafe(present, Effect.void))
-    },
-    onDrained() {
-      const present = drained
-      wakeLater(() => Deferred.doneUnsafe(present, Effect.void))
-    },
-    onHeldBack(millis) {
-      const due = now() + millis
-      runFork(Effect.gen(function*() {
-        // A timer may come a little early by this clock.
-        for (let left = millis; left > 0; left = due - now()) yield* Effect.sleep(left)
-        queue.pump()
-      }))
-    },
-    onChanged: options.onChanged,
-    onBusy: () => deadlines.begin(),
-    onIdle() {
-      wakeLater(() => {
-        // Somebody who was woken before may have submitted a message meanwhile.
-        if (!queue.isIdle) return
-        deadlines.rest()
-        options.onIdle()
-      })
+    onHeldBack(until) {
+      runFork(pumpAt(until))
     }
   }, now)
-  const deadlines = new Deadlines({
-    oldest: () => queue.oldest,
-    expireDue: () => queue.expire(confirmMillis),
-    millis: confirmMillis,
-    now
-  })
 
-  const channel = keep(options.connection, {
-    role: "publish",
-    confirm: true,
-    events() {
-      recycle = Deferred.makeUnsafe()
-      drained = Deferred.makeUnsafe()
-      return {
+  const open: PublishChannel["open"] = (onFailed) =>
+    keep(options.connection, {
+      role: "publish",
+      confirm: true,
+      events: () => ({
         onConfirm: (tag, multiple, ack) => queue.confirm(tag, multiple, ack),
         onReturn: (returned) => queue.returned(returned),
         onDrain: () => queue.pump(),
         onClose: (error) => queue.detach(error)
-      }
-    },
-    onOpen: Effect.fnUntraced(function*(channel, session) {
-      const stop = session.onUnblocked(() => queue.pump())
-      yield* Effect.addFinalizer(() => Effect.sync(stop))
-      yield* Deferred.await(recycle).pipe(
-        Effect.andThen(Effect.timeoutOption(Deferred.await(drained), recycleWait)),
-        Effect.andThen(session.bounded("closeChannel", channel.close)),
-        Effect.ignore,
-        Effect.forkScoped
-      )
-      if (channel.isOpen()) queue.attach(channel, session)
-    }),
-    wasReplaced: () => queue.isReplaced,
-    onFailed(error) {
-      queue.finish(error)
-      options.onFailed()
-    }
-  })
+      }),
+      onOpen: Effect.fnUntraced(function*(channel, session) {
+        const draining = Deferred.makeUnsafe<void>()
+        const drained = Deferred.makeUnsafe<void>()
+        const stop = session.onUnblocked(() => queue.pump())
+        yield* Effect.addFinalizer(() => Effect.sync(stop))
+        yield* Deferred.await(draining).pipe(
+          Effect.andThen(Effect.timeoutOption(Deferred.await(drained), drainWait)),
+          Effect.andThen(session.bounded("closeChannel", channel.close)),
+          Effect.ignore,
+          Effect.forkScoped
+        )
+        if (!channel.isOpen()) return
+        queue.attach({
+          channel,
+          session,
+          onDraining: () => wakeLater(() => Deferred.doneUnsafe(draining, Effect.void)),
+          onDrained: () => wakeLater(() => Deferred.doneUnsafe(drained, Effect.void))
+        })
+      }),
+      wasReplaced: () => queue.isReplaced,
+      onFailed
+    })
 
-  return { queue, open: Effect.andThen(Effect.forkScoped(deadlines.run), channel) }
+  return { queue, open }
 })

@@ -13,7 +13,7 @@ import type { Entry } from "./entry.ts"
 export interface DeadlinesOptions {
   /** The message that was submitted first of those that somebody waits for. */
   readonly oldest: () => Pick<Entry, "submittedAt"> | undefined
-  /** Fail all whose deadline has come. */
+  /** Fails all messages whose deadline has come. */
   readonly expireDue: () => void
   readonly millis: number
   readonly now: () => number
@@ -31,12 +31,12 @@ export class Deadlines {
     this.#options = options
   }
 
-  /** There is a message where there was none. */
+  /** Hears that there is a message where there was none. */
   begin(): void {
     this.#some.openUnsafe()
   }
 
-  /** There may be none any more. */
+  /** Hears that there may be no message any more. */
   rest(): void {
     if (this.#options.oldest() === undefined) this.#none.openUnsafe()
   }

@@ -4,7 +4,7 @@
  */
 import type * as Context from "effect/Context"
 import * as Metric from "effect/Metric"
-import type { QueueCounts } from "./queue.ts"
+import type { WakeLater } from "../wakeLater.ts"
 
 const confirmed = Metric.counter("amqp_publisher_confirmed", {
   description: "Messages that the broker confirmed and did not return",
@@ -34,25 +34,45 @@ const latency = Metric.histogram("amqp_publisher_confirm_latency", {
   boundaries: Metric.exponentialBoundaries({ start: 1, factor: 2, count: 16 })
 })
 
+/** Counts the messages of a queue, or of a publisher, at one moment. */
+export interface QueueCounts {
+  readonly waiting: number
+  readonly inFlight: number
+  readonly inFlightBytes: number
+}
+
 /** The counts of one publisher. */
 export class PublisherMetrics {
   readonly #context: Context.Context<never>
+  readonly #wakeLater: WakeLater
+  readonly #counts: () => QueueCounts
+  #isDue = false
   confirmed = 0
   failed = 0
   returned = 0
   nacked = 0
   republished = 0
 
-  constructor(context: Context.Context<never>) {
+  constructor(context: Context.Context<never>, wakeLater: WakeLater, counts: () => QueueCounts) {
     this.#context = context
+    this.#wakeLater = wakeLater
+    this.#counts = counts
   }
 
+  /** Records one confirm of one or many messages: the milliseconds since the oldest of them was written. */
   latency(millis: number): void {
     latency.updateUnsafe(millis, this.#context)
   }
 
-  /** Hand over what was counted since the last time. */
-  flush(counts: QueueCounts): void {
+  /** Hears that counts may have changed, and hands them over when the driver's callback is over. */
+  changed(): void {
+    if (this.#isDue) return
+    this.#isDue = true
+    this.#wakeLater(this.#flush)
+  }
+
+  readonly #flush = (): void => {
+    this.#isDue = false
     this.#add(confirmed, this.confirmed)
     this.#add(failed, this.failed)
     this.#add(returned, this.returned)
@@ -64,6 +84,7 @@ export class PublisherMetrics {
       this.nacked =
       this.republished =
         0
+    const counts = this.#counts()
     waiting.updateUnsafe(counts.waiting, this.#context)
     inFlight.updateUnsafe(counts.inFlight, this.#context)
   }

@@ -10,10 +10,10 @@ import type { Session } from "../connection/session.ts"
 import { maxPropertyBytes } from "../wire/limits.ts"
 import type { Entry } from "./entry.ts"
 
-/** Whether the broker may have a message that is not confirmed. */
+/** Says if the broker may have a message that is not confirmed. */
 export const published = (entry: Entry): PublishError.Published => entry.written > 0 ? "unknown" : "no"
 
-/** The broker returned it. */
+/** The broker returned the message. */
 export const unroutable = (entry: Entry, returned: DriverReturn): PublishErrorReason =>
   new PublishError.Unroutable({
     published: entry.written > 1 ? "unknown" : "no",
@@ -23,7 +23,7 @@ export const unroutable = (entry: Entry, returned: DriverReturn): PublishErrorRe
     replyText: returned.replyText
   })
 
-/** Its channel or its connection went. */
+/** The channel or the connection of the message is gone. */
 export const lost = (cause: AmqpError): PublishErrorReason =>
   cause.reason._tag === "ConnectionLost" || cause.reason._tag === "ProtocolFailed" ||
     cause.reason._tag === "OperationTimeout"
@@ -50,7 +50,7 @@ export const refusedBy = (session: Session, entry: Entry): PublishErrorReason | 
   return undefined
 }
 
-/** The driver cannot write it. */
+/** The driver cannot write the message. */
 export const unencodable = (entry: Entry, error: unknown): PublishErrorReason => {
   const reason = isAmqpError(error) && error.reason._tag === "InvalidMessage" ? error.reason : undefined
   return new PublishError.InvalidMessage({
@@ -60,8 +60,8 @@ export const unencodable = (entry: Entry, error: unknown): PublishErrorReason =>
   })
 }
 
-/** There will be no channel to write it to. */
-export const over = (entry: Entry, cause: AmqpError | "closed"): PublishErrorReason =>
-  cause === "closed" || cause.reason._tag === "ConnectionClosed"
+/** There will be no channel to write the message to: the publisher was closed, or the connection is finished. */
+export const over = (entry: Entry, cause: AmqpError | undefined): PublishErrorReason =>
+  cause === undefined || cause.reason._tag === "ConnectionClosed"
     ? new PublishError.PublisherClosed({ published: published(entry) })
     : new PublishError.ReconnectAbandoned({ published: published(entry), cause })

@@ -1,97 +1,134 @@
 /**
- * Whose fault it is that the broker closed a channel, and which messages would have the next one closed too.
+ * Quarantine: messages that may have a channel closed go through a channel of their own, one at a time, so that they take
+ * no other message with them.
+ *
+ * A message is in quarantine for what others like it did, until the broker takes one of them; or because channels were
+ * closed while it was in flight and the cause is not known, until the broker takes it, or one like it.
  */
-import type { AmqpError } from "../../AmqpError.ts"
-import type { Published, PublishErrorReason } from "../../PublishError.ts"
-import * as PublishError from "../../PublishError.ts"
 import type { Encoded } from "../wire/encodeMessage.ts"
 import { exchangeLabel } from "../wire/exchangeLabel.ts"
+import type { Entry, Suspicion } from "./entry.ts"
 
-/** What a broker closed a channel for. */
-export interface Blame {
-  /** Whether a message can be the one. */
-  readonly fits: (encoded: Encoded) => boolean
-  /** How such a message fails. */
-  readonly outcome: (encoded: Encoded, published: Published) => PublishErrorReason
-  /** What such messages have in common: a key of {@link keysOf}, or more bytes than this. */
-  readonly common: string | number
+/** What messages like one have in common: a name of {@link kindsOf}, or more bytes than this. */
+export type Kind = string | number
+
+/** Names the messages to an exchange. */
+export const ofExchange = (exchange: string): Kind => `exchange ${exchangeLabel(exchange)}`
+
+/** Names the messages to an exchange with a routing key. */
+export const ofTopic = (exchange: string, routingKey: string): Kind => `topic ${exchangeLabel(exchange)}\0${routingKey}`
+
+/** Names the messages with the user id of somebody else. */
+export const ofUser = (userId: string): Kind => `user ${userId}`
+
+/**
+ * Names the messages that a broker can be expected to judge alike: all that it reads of a message is the same, but for
+ * the exact size.
+ */
+export const ofLikes = ({ body, exchange, headerBytes, properties, routingKey }: Encoded): string =>
+  [
+    "likes",
+    exchange,
+    routingKey,
+    32 - Math.clz32(body.byteLength),
+    32 - Math.clz32(headerBytes),
+    properties.headers === undefined ? "" : Object.keys(properties.headers).join(","),
+    properties.userId,
+    properties.expiration,
+    properties.priority,
+    properties.deliveryMode
+  ].join("\0")
+
+const kindsOf = (encoded: Encoded): ReadonlyArray<Kind> => {
+  const { exchange, properties: { userId }, routingKey } = encoded
+  const kinds = [ofExchange(exchange), ofTopic(exchange, routingKey), ofLikes(encoded)]
+  if (userId !== undefined) kinds.push(ofUser(userId))
+  return kinds
 }
 
-const exchangeInText = /exchange '(.*?)' in vhost/s
-const topicInText = /access to topic '(.*?)' in exchange/s
-const sizeInText = /message size (\d+) .*?max(?:imum)? size (\d+)/s
+// Names without an end are remembered up to here; a message of one that was forgotten is found again in its turn.
+const maxKinds = 1000
 
-const topicKey = (exchange: string, routingKey: string): string => `${exchange}\0${routingKey}`
-
-/** What can be wrong with a message in the eyes of the broker. */
-const keysOf = ({ exchange, routingKey }: Encoded): readonly [string, string] => [
-  exchangeLabel(exchange),
-  topicKey(exchangeLabel(exchange), routingKey)
-]
-
-/** Read a channel's end; nothing if no message was to blame. */
-export const blameOf = ({ reason }: AmqpError): Blame | undefined => {
-  if (reason._tag === "NotFound" && reason.entity === "exchange") {
-    return {
-      fits: ({ exchange }) => exchange === reason.entityName,
-      outcome: (_, published) => new PublishError.ExchangeNotFound({ published, exchange: reason.entityName }),
-      common: reason.entityName
-    }
-  }
-  if (reason._tag === "AccessRefused") {
-    const refused = exchangeInText.exec(reason.replyText)?.[1]
-    if (refused === undefined) return undefined
-    const topic = topicInText.exec(reason.replyText)?.[1]
-    return {
-      fits: ({ exchange, routingKey }) =>
-        exchangeLabel(exchange) === refused && (topic === undefined || topic === routingKey),
-      outcome: ({ exchange }, published) =>
-        new PublishError.AccessRefused({ published, exchange, replyText: reason.replyText }),
-      common: topic === undefined ? refused : topicKey(refused, topic)
-    }
-  }
-  if (reason._tag === "ChannelClosed") {
-    const limit = Number(sizeInText.exec(reason.replyText)?.[2] ?? NaN)
-    if (Number.isNaN(limit)) return undefined
-    return {
-      fits: ({ body }) => body.byteLength > limit,
-      outcome: ({ body }, published) => new PublishError.TooLarge({ published, bytes: body.byteLength, limit }),
-      common: limit
-    }
-  }
-  return undefined
-}
-
-// Names without an end are remembered up to here; a message of one that was forgotten is suspected again in its turn.
-const maxKeys = 1000
-
-/** Messages like those that a channel was closed for, until the broker takes one of them. */
-export class Suspects {
-  readonly #keys = new Set<string>()
+/** Remembers what messages had a channel closed, until the broker takes one like them. */
+export class RefusedKinds {
+  readonly #kinds = new Set<Kind>()
   #limit = Infinity
 
-  /** Whether there are any, because they are looked for before each write. */
+  /** Tells if nothing is remembered, because this is asked before each write. */
   get isEmpty(): boolean {
-    return this.#keys.size === 0 && this.#limit === Infinity
+    return this.#kinds.size === 0 && this.#limit === Infinity
   }
 
-  add({ common }: Blame): void {
-    if (typeof common === "number") {
-      this.#limit = common
+  add(kind: Kind): void {
+    if (typeof kind === "number") {
+      this.#limit = kind
       return
     }
-    this.#keys.add(common)
-    const [oldest] = this.#keys
-    if (this.#keys.size > maxKeys) this.#keys.delete(oldest!)
+    this.#kinds.add(kind)
+    const [oldest] = this.#kinds
+    if (this.#kinds.size > maxKinds) this.#kinds.delete(oldest!)
   }
 
   has(encoded: Encoded): boolean {
-    return keysOf(encoded).some((key) => this.#keys.has(key)) || encoded.body.byteLength > this.#limit
+    return encoded.body.byteLength > this.#limit || kindsOf(encoded).some((kind) => this.#kinds.has(kind))
   }
 
-  /** The broker took this one. */
+  /** Forgets what the broker has taken a message of. */
   clear(encoded: Encoded): void {
-    for (const key of keysOf(encoded)) this.#keys.delete(key)
+    for (const kind of kindsOf(encoded)) this.#kinds.delete(kind)
     if (encoded.body.byteLength > this.#limit) this.#limit = Infinity
+  }
+}
+
+const aloneFrom = 2
+
+/** Adds a close to what a message is suspected of. */
+export const suspect = (entry: Entry, weight: 1 | 2): Suspicion => ({
+  weight: (entry.suspicion?.weight ?? 0) + weight,
+  likes: entry.suspicion?.likes ?? ofLikes(entry.encoded)
+})
+
+/** Tells if a message must go alone because of closes while it was in flight. */
+export const isSuspect = ({ suspicion }: Entry): boolean => suspicion !== undefined && suspicion.weight >= aloneFrom
+
+/**
+ * Frees from suspicion those like a message that the broker has taken. Only once: if a channel is closed while they are
+ * in flight together, each of them goes alone to the end.
+ */
+export const absolveLikes = (taken: Suspicion | undefined, others: ReadonlyArray<Entry>): void => {
+  if (taken?.weight !== aloneFrom) return
+  for (const other of others) {
+    if (other.suspicion?.weight !== aloneFrom || other.suspicion.likes !== taken.likes) continue
+    other.suspicion = { weight: 1, likes: taken.likes }
+  }
+}
+
+// How long others wait for the answer to a message that is sent alone, in milliseconds.
+const aloneMillis = 1000
+
+/** Decides when the messages of the quarantine's channel may be written: each one that must go alone, alone. */
+export class Turns {
+  /** The message in flight that must be alone there. */
+  #alone: Entry | undefined
+  #writtenAt = 0
+
+  /** When the message may be written, if that is not now; `isQuiet` tells that nobody waits for anything in flight. */
+  heldUntil(mustBeAlone: boolean, isQuiet: boolean, now: number): number | undefined {
+    const since = mustBeAlone ? (isQuiet ? undefined : this.#writtenAt) : this.#alone?.writtenAt
+    return since === undefined || now - since >= aloneMillis ? undefined : since + aloneMillis
+  }
+
+  written(entry: Entry, mustBeAlone: boolean): void {
+    this.#writtenAt = entry.writtenAt
+    if (mustBeAlone) this.#alone = entry
+  }
+
+  answered(entry: Entry): void {
+    if (entry === this.#alone) this.#alone = undefined
+  }
+
+  /** Begins anew with another channel. */
+  reset(): void {
+    this.#alone = undefined
   }
 }

@@ -1,21 +1,24 @@
 /**
- * The publisher's state machine: which messages wait, which are in flight on the present channel, and how each ends.
+ * The state machine of one channel of a publisher: which messages wait to be written to it, which are in flight on it,
+ * and what becomes of them when the broker answers or the channel ends.
  *
- * A message is `Waiting` (in `#waiting`), `InFlight` (in `#window`), `Resting` (nacked, until its pause is over), or
- * `Settled`. Only `#settle` makes it settled, and only `#settle` tells its owner. Plain synchronous code: it runs inside
+ * A message is `Waiting` (in `#waiting`), `InFlight` or `Abandoned` (in the window of the present channel), `Resting`
+ * (nacked, until its pause is over), or `Settled`, which only the roster makes it. Plain synchronous code: it runs inside
  * driver events and once or twice per message.
  */
 import type { DriverChannel, DriverReturn } from "../../AmqpDriver.ts"
 import type { AmqpError } from "../../AmqpError.ts"
-import type { Message } from "../../AmqpMessage.ts"
 import type { WaitingFor } from "../../PublishError.ts"
 import * as PublishError from "../../PublishError.ts"
 import type { Session } from "../connection/session.ts"
-import type { Encoded } from "../wire/encodeMessage.ts"
-import type { Entry, Outcome } from "./entry.ts"
+import type { Culprit } from "./culprit.ts"
+import * as Culprits from "./culprit.ts"
+import type { Entry, Holder } from "./entry.ts"
+import type { QueueCounts } from "./metrics.ts"
 import * as Outcomes from "./outcome.ts"
-import type { Blame, Suspects } from "./quarantine.ts"
-import { blameOf } from "./quarantine.ts"
+import type { RefusedKinds, Turns } from "./quarantine.ts"
+import { absolveLikes, isSuspect, ofLikes, suspect } from "./quarantine.ts"
+import type { Roster } from "./roster.ts"
 import { Waiting } from "./waiting.ts"
 import type { Bounds } from "./window.ts"
 import { Window } from "./window.ts"
@@ -27,396 +30,339 @@ export interface QueueOptions extends Bounds {
   readonly unconfirmed: "republish" | "fail"
 }
 
-/** What the queue tells its owner, for metrics and for what takes time. */
+/** What takes time, and is done by others for the queue. */
 export interface QueueEvents {
-  readonly onConfirmed: () => void
-  /** Once for each confirm of one or many messages: the milliseconds since the oldest of them was written. */
-  readonly onLatency: (millis: number) => void
-  readonly onFailed: () => void
-  readonly onReturned: () => void
-  readonly onNacked: () => void
-  readonly onRepublished: () => void
   /** A nacked message rests; call `resume` or `giveUp` with it later. */
   readonly onResting: (entry: Entry) => void
-  /** A message must go to a channel other than the present one: nothing more is written to it, so close it soon. */
-  readonly onRecycle: () => void
+  /** Waiting messages are held back; call `pump` at this time. */
+  readonly onHeldBack: (until: number) => void
+}
+
+/** Whose messages a queue has: any, of which it diverts those that belong into quarantine; or those in quarantine. */
+export type Lane =
+  | { readonly _tag: "Main"; readonly divert: (entry: Entry) => void }
+  | { readonly _tag: "Quarantine"; readonly turns: Turns }
+
+/** A channel that messages are written to, and how its owner hears that it is to be replaced. */
+export interface Attachment {
+  readonly channel: DriverChannel
+  readonly session: Session
+  /** A message must go to another channel than this one: nothing more is written to this one, so close it soon. */
+  readonly onDraining: () => void
   /** Nobody waits any more for what is in flight on a channel that is to be closed. */
   readonly onDrained: () => void
-  /** What waits has to wait for what is in flight, but no longer than so many milliseconds: call `pump` then. */
-  readonly onHeldBack: (millis: number) => void
-  /** Counts may have changed. */
-  readonly onChanged: () => void
-  /** A message is on its way, and none was before. */
-  readonly onBusy: () => void
-  /** Nobody waits for a message any more. */
-  readonly onIdle: () => void
 }
 
-/** Counts of a queue at one moment. */
-export interface QueueCounts {
-  readonly waiting: number
-  readonly inFlight: number
-  readonly inFlightBytes: number
+interface On extends Attachment {
+  readonly _tag: "On"
+  readonly window: Window
+  isDraining: boolean
 }
 
-// How long others wait while a message that may have its channel closed is sent alone.
-const aloneMillis = 1000
+interface Off {
+  readonly _tag: "Off"
+  /** The last channel was closed on purpose, or because of a message that is known. */
+  readonly wasReplaced: boolean
+}
 
 /** All messages of one channel of a publisher. */
-export class PublishQueue {
+export class PublishQueue implements Holder {
   readonly #options: QueueOptions
-  readonly #suspects: Suspects
+  readonly #roster: Roster
+  readonly #refused: RefusedKinds
+  readonly #lane: Lane
   readonly #events: QueueEvents
   readonly #now: () => number
   readonly #waiting = new Waiting()
   readonly #resting = new Set<Entry>()
-  #window = new Window()
-  /** The ends of the list of all messages whose owners wait, in the order of submission. */
-  #oldest: Entry | undefined
-  #newest: Entry | undefined
-  #channel: DriverChannel | undefined
-  #session: Session | undefined
-  #generation = 0
-  readonly #pumped = new Set<() => void>()
-  #recycling = false
-  /** The last channel was closed by the broker because of a message. */
-  #wasBlamed = false
-  /** A suspect that is in flight, and the first that waits until nothing is, since when. */
-  #trial: Entry | undefined
-  #heldBack: Entry | undefined
-  #heldBackAt = 0
-  /** Of the confirm that is being handled. */
-  #oldestConfirmed: number | undefined
-  #over: AmqpError | "closed" | undefined
+  #at: On | Off = { _tag: "Off", wasReplaced: false }
+  /** When `pump` was asked for last. */
+  #heldUntil = 0
 
-  constructor(options: QueueOptions, suspects: Suspects, events: QueueEvents, now: () => number) {
+  constructor(
+    options: QueueOptions,
+    roster: Roster,
+    refused: RefusedKinds,
+    lane: Lane,
+    events: QueueEvents,
+    now: () => number
+  ) {
     this.#options = options
-    this.#suspects = suspects
+    this.#roster = roster
+    this.#refused = refused
+    this.#lane = lane
     this.#events = events
     this.#now = now
   }
 
-  get #waitingCount(): number {
+  /** How many messages wait to be written. */
+  get waiting(): number {
     return this.#waiting.count + this.#resting.size
   }
 
   counts(): QueueCounts {
+    const at = this.#at
     return {
-      waiting: this.#waitingCount,
-      inFlight: this.#window.count,
-      inFlightBytes: this.#window.bytes
+      waiting: this.waiting,
+      inFlight: at._tag === "On" ? at.window.count : 0,
+      inFlightBytes: at._tag === "On" ? at.window.bytes : 0
     }
   }
 
-  get isIdle(): boolean {
-    return this.#oldest === undefined
-  }
-
-  /** Whether the last channel ended on purpose or because of a message, so that nothing is wrong with the broker. */
+  /** Tells if nothing is wrong with the broker: the channel ended, or is to end, on purpose or because of a message. */
   get isReplaced(): boolean {
-    return this.#recycling || this.#wasBlamed
+    return this.#at._tag === "On" ? this.#at.isDraining : this.#at.wasReplaced
   }
 
-  /** The message whose owner has waited longest. */
-  get oldest(): Entry | undefined {
-    return this.#oldest
-  }
-
-  /** Take a message; its outcome comes later, or within this call if it cannot be sent. */
-  submit(
-    encoded: Encoded,
-    onSettled: (entry: Entry, outcome: Outcome) => void,
-    position: number,
-    message: Message
-  ): Entry {
-    const entry: Entry = {
-      encoded,
-      onSettled,
-      message,
-      position,
-      state: "Waiting",
-      bytes: encoded.body.byteLength + encoded.headerBytes + overhead,
-      submittedAt: this.#now(),
-      writtenAt: 0,
-      written: 0,
-      abandoned: false,
-      nacks: 0,
-      nackedOn: 0,
-      returned: undefined,
-      older: undefined,
-      newer: undefined
-    }
-    if (this.#over !== undefined) {
-      this.#settle(entry, Outcomes.over(entry, this.#over))
-      this.#tell()
-      return entry
-    }
-    this.#enlist(entry)
+  /** Takes a message that is submitted now, to be written in its turn. */
+  submit(entry: Entry): void {
     this.#waiting.push(entry)
     this.#pump(entry.submittedAt)
-    if (entry.state === "Waiting" && this.#waitingCount > this.#options.maxWaiting) {
-      this.#overflow(entry, this.#waitingCount - 1)
+    if (entry.state === "Waiting" && entry.holder === this && this.waiting > this.#options.maxWaiting) {
+      this.#overflow(entry)
       this.#pump(entry.submittedAt)
     }
     this.#tell()
-    return entry
   }
 
-  #enlist(entry: Entry): void {
-    entry.older = this.#newest
-    if (this.#newest !== undefined) this.#newest.newer = entry
-    this.#newest = entry
-    if (this.#oldest !== undefined) return
-    this.#oldest = entry
-    this.#events.onBusy()
-  }
-
-  /** Its owner waits no more. */
-  #delist(entry: Entry): void {
-    const { newer, older } = entry
-    if (older === undefined && this.#oldest !== entry) return
-    if (older === undefined) this.#oldest = newer
-    else older.newer = newer
-    if (newer === undefined) this.#newest = older
-    else newer.older = older
-    entry.older = undefined
-    entry.newer = undefined
-  }
-
-  #overflow(entry: Entry, waiting: number): void {
-    if (this.#options.whenFull === "wait") return
-    const victim = this.#options.whenFull === "fail"
-      ? entry
-      : this.#waiting.first()!
-    this.#withdraw(victim)
-    this.#settle(victim, new PublishError.Full({ published: Outcomes.published(victim), waiting }))
-  }
-
-  /** The owner of a message waits no more. What is in flight keeps its place until the broker has answered. */
-  abandon(entry: Entry): void {
-    this.#abandon(entry)
+  /** Takes a message of another queue. */
+  adopt(entry: Entry): void {
+    entry.holder = this
+    this.#waiting.push(entry)
     this.pump()
   }
 
-  #abandon(entry: Entry): void {
-    if (entry.state === "Settled" || entry.abandoned) return
-    entry.abandoned = true
-    this.#delist(entry)
+  #overflow(entry: Entry): void {
+    const { whenFull } = this.#options
+    if (whenFull === "wait") return
+    const waiting = this.waiting - 1
+    const victim = whenFull === "fail" ? entry : this.#waiting.first()!
+    this.release(victim)
+    this.#roster.settle(victim, new PublishError.Full({ published: Outcomes.published(victim), waiting }))
+  }
+
+  release(entry: Entry): void {
     if (entry.state === "InFlight") {
-      this.#window.abandon(entry)
+      entry.state = "Abandoned"
+      if (this.#at._tag === "On") this.#at.window.abandon(entry)
     } else {
-      this.#withdraw(entry)
+      entry.state = "Settled"
+      if (!this.#resting.delete(entry)) this.#waiting.withdrawn()
     }
   }
 
-  /** The owner of some messages waits no more. */
-  abandonAll(isOwned: (entry: Entry) => boolean): void {
-    let entry = this.#oldest
-    while (entry !== undefined) {
-      const { newer }: Entry = entry
-      if (isOwned(entry)) this.#abandon(entry)
-      entry = newer
-    }
-    this.pump()
-  }
-
-  /** Fail the messages that were submitted so many milliseconds ago, or longer. */
-  expire(millis: number): void {
-    const due = this.#now() - millis
-    for (let entry = this.#oldest; entry !== undefined && entry.submittedAt <= due; entry = this.#oldest) {
-      const waitingFor = this.waitingFor(entry)
-      this.#abandon(entry)
-      this.#settle(entry, new PublishError.ConfirmTimeout({ published: Outcomes.published(entry), millis, waitingFor }))
-    }
-    // What waits behind them may be due in the same moment, and was not to be written then.
-    this.pump()
-  }
-
-  /** What a message waits for. */
   waitingFor(entry: Entry): WaitingFor {
-    if (entry.state === "InFlight") return this.#session?.blocked === undefined ? "confirm" : "unblocked"
-    if (this.#channel === undefined) return "connection"
+    const at = this.#at
+    if (at._tag === "Off") return "connection"
+    if (entry.state === "InFlight") return at.session.blocked === undefined ? "confirm" : "unblocked"
     if (entry.state === "Resting") return "retry"
-    return this.#session?.blocked === undefined ? "window" : "unblocked"
+    return at.session.blocked === undefined ? "window" : "unblocked"
   }
 
-  /** A channel is ready. */
-  attach(channel: DriverChannel, session: Session): void {
-    this.#channel = channel
-    this.#session = session
-    this.#generation++
-    this.#recycling = false
+  /** Writes to a channel that is ready from now on. */
+  attach(attachment: Attachment): void {
+    this.#at = { _tag: "On", ...attachment, window: new Window(), isDraining: false }
     this.pump()
   }
 
-  /** The channel is gone, and with it the confirms of what was in flight. */
+  /** Gives up the channel, which is gone, and with it the confirms of what was in flight. */
   detach(error: AmqpError): void {
-    this.#channel = undefined
-    this.#session = undefined
-    const open = this.#window.open()
-    this.#window = new Window()
-    this.#trial = undefined
-    const blame = blameOf(error)
-    this.#wasBlamed = blame !== undefined
-    if (blame !== undefined) {
-      this.#suspects.add(blame)
-      this.#blame(blame, open)
+    const at = this.#at
+    if (at._tag === "Off") {
+      this.#at = { _tag: "Off", wasReplaced: false }
+      return
     }
-    const again: Array<Entry> = []
-    for (const entry of open) {
-      if (entry.abandoned) entry.state = "Settled"
-      else if (entry.state === "InFlight") {
-        if (entry.returned !== undefined) this.#settle(entry, Outcomes.unroutable(entry, entry.returned))
-        else if (this.#options.unconfirmed === "republish") again.push(entry)
-        else this.#settle(entry, Outcomes.lost(error))
-      }
+    const open: Array<Entry> = []
+    for (const entry of at.window.open()) {
+      // The broker had handled it: it cannot be what the channel was closed for.
+      if (entry.returned === undefined || entry.state === "Abandoned") open.push(entry)
+      else this.#roster.settle(entry, Outcomes.unroutable(entry, entry.returned))
     }
-    if (again.length > 0) {
-      for (const entry of again) entry.state = "Waiting"
-      this.#waiting.prepend(again)
-    }
+    const culprit = Culprits.isRefusal(error) ? this.#culprit(error, open) : undefined
+    this.#at = { _tag: "Off", wasReplaced: at.isDraining || culprit !== undefined }
+    if (this.#lane._tag === "Quarantine") this.#lane.turns.reset()
+    if (culprit !== undefined) this.#convict(culprit, open)
+    this.#takeBack(open.filter((entry) => entry.state === "InFlight"), error, culprit !== undefined)
+    for (const entry of open) if (entry.state === "Abandoned") entry.state = "Settled"
     this.#tell()
   }
 
+  /** Finds what can have had the channel closed: what the text names, or the only message that it can be. */
+  #culprit(error: AmqpError, open: ReadonlyArray<Entry>): Culprit | undefined {
+    const named = Culprits.named(error)
+    if (named !== undefined && open.some((entry) => named.fits(entry.encoded))) return named
+    const [only] = open
+    return only !== undefined && open.length === 1 && this.#mustBeAlone(only)
+      ? Culprits.alone(error, only)
+      : undefined
+  }
+
   /**
-   * If the broker closed the channel because of one message, settle those that can be the one, and no other. Of several
-   * that fit, the last cannot have been handled before the channel was closed; for the others it is not known.
+   * Settles the messages that can be what the channel was closed for, and no other. Of several, the last cannot have been
+   * handled before the channel was closed; for the others that is not known.
    */
-  #blame({ fits, outcome }: Blame, open: ReadonlyArray<Entry>): void {
+  #convict({ fits, kind, outcome }: Culprit, open: ReadonlyArray<Entry>): void {
     const guilty = open.filter((entry) => fits(entry.encoded))
     const last = guilty[guilty.length - 1]
     for (const entry of guilty) {
-      if (entry.abandoned) continue
-      this.#settle(entry, outcome(entry.encoded, entry === last && entry.written === 1 ? "no" : "unknown"))
+      this.#refused.add(kind(entry.encoded))
+      if (entry.state === "Abandoned") continue
+      this.#roster.settle(entry, outcome(entry.encoded, entry === last && entry.written === 1 ? "no" : "unknown"))
     }
     // What waits for the same thing would close the next channel, and the one after it.
     for (const entry of this.#waiting.all()) {
-      if (fits(entry.encoded)) {
-        this.#withdraw(entry)
-        this.#settle(entry, outcome(entry.encoded, Outcomes.published(entry)))
-      }
+      if (!fits(entry.encoded)) continue
+      this.release(entry)
+      this.#roster.settle(entry, outcome(entry.encoded, Outcomes.published(entry)))
     }
   }
 
-  /** Hear of every time that waiting messages were written, until the returned function is called. */
-  onPumped(listener: () => void): () => void {
-    this.#pumped.add(listener)
-    return () => this.#pumped.delete(listener)
+  /** Publishes again what was in flight, or fails it; into quarantine with what may have had the channel closed. */
+  #takeBack(entries: ReadonlyArray<Entry>, error: AmqpError, isCauseKnown: boolean): void {
+    const isRefusal = Culprits.isRefusal(error)
+    if (this.#options.unconfirmed === "fail") {
+      for (const entry of entries) {
+        if (isRefusal && !isCauseKnown) this.#refused.add(ofLikes(entry.encoded))
+        this.#roster.settle(entry, Outcomes.lost(error))
+      }
+      return
+    }
+    const again: Array<Entry> = []
+    for (const entry of entries) {
+      entry.state = "Waiting"
+      if (isRefusal) entry.suspicion = suspect(entry, isCauseKnown ? 1 : 2)
+      if (this.#lane._tag === "Main" && isSuspect(entry)) this.#lane.divert(entry)
+      else again.push(entry)
+    }
+    if (again.length > 0) this.#waiting.prepend(again)
   }
 
-  /** Write what may be written. */
+  #mustBeAlone(entry: Entry): boolean {
+    return isSuspect(entry) || (!this.#refused.isEmpty && this.#refused.has(entry.encoded))
+  }
+
   pump(): void {
     this.#pump(this.#now())
     this.#tell()
   }
 
   #pump(now: number): void {
-    const channel = this.#channel
-    const session = this.#session
-    if (channel === undefined || session === undefined || this.#recycling) return
+    const at = this.#at
+    if (at._tag === "Off" || at.isDraining) return
+    const { channel, session, window } = at
     for (
       let entry = this.#waiting.first();
       entry !== undefined && session.blocked === undefined && channel.isWritable();
       entry = this.#waiting.first()
     ) {
-      if (entry.nackedOn === this.#generation) return this.#recycle()
-      if (!this.#suspects.isEmpty && this.#isHeldBack(entry, now)) break
-      if (!this.#window.hasRoom(entry.bytes, this.#options)) {
-        if (this.#window.isClogged(this.#options)) this.#recycle()
+      if (entry.nacked?.on === at) return this.#drain(at)
+      if (this.#lane._tag === "Quarantine") {
+        const until = this.#lane.turns.heldUntil(this.#mustBeAlone(entry), window.isAbandoned, now)
+        if (until !== undefined) {
+          this.#holdBack(until)
+          break
+        }
+      } else if (!this.#refused.isEmpty && this.#refused.has(entry.encoded)) {
+        this.#waiting.shift()
+        this.#lane.divert(entry)
+        continue
+      }
+      if (!window.hasRoom(entry.bytes, this.#options)) {
+        if (window.isClogged(this.#options)) this.#drain(at)
         break
       }
       const refused = Outcomes.refusedBy(session, entry)
       if (refused !== undefined) {
         this.#waiting.shift()
-        this.#settle(entry, refused)
+        this.#roster.settle(entry, refused)
         continue
       }
-      if (!this.#write(channel, entry, now)) return
+      if (!this.#write(at, entry, now)) return
     }
     this.#waiting.compact()
-    for (const listener of this.#pumped) listener()
   }
 
-  /**
-   * A message like one that had the channel closed is sent alone, so that it takes no other with it. If that takes too
-   * long, because a confirm does not come, the others go on.
-   */
-  #isHeldBack(entry: Entry, now: number): boolean {
-    if (!this.#suspects.has(entry.encoded)) {
-      return this.#trial !== undefined && now - this.#trial.writtenAt < aloneMillis
-    }
-    if (this.#window.isAbandoned) return false
-    if (this.#heldBack !== entry) {
-      this.#heldBack = entry
-      this.#heldBackAt = now
-      this.#events.onHeldBack(aloneMillis)
-    }
-    return now - this.#heldBackAt < aloneMillis
+  #holdBack(until: number): void {
+    if (until === this.#heldUntil) return
+    this.#heldUntil = until
+    this.#events.onHeldBack(until)
   }
 
-  #write(channel: DriverChannel, entry: Entry, now: number): boolean {
+  #write(at: On, entry: Entry, now: number): boolean {
     let tag: number
     try {
-      tag = channel.publishUnsafe(entry.encoded)
+      tag = at.channel.publishUnsafe(entry.encoded)
     } catch (error) {
       this.#waiting.shift()
-      this.#settle(entry, Outcomes.unencodable(entry, error))
+      this.#roster.settle(entry, Outcomes.unencodable(entry, error))
       return true
     }
     if (tag < 0) return false
     this.#waiting.shift()
-    if (entry.written > 0) this.#events.onRepublished()
+    if (entry.written > 0) this.#roster.metrics.republished++
     entry.written++
     entry.writtenAt = now
     entry.state = "InFlight"
     entry.returned = undefined
-    if (!this.#suspects.isEmpty && this.#suspects.has(entry.encoded)) {
-      this.#trial = entry
-      this.#heldBack = undefined
-      this.#events.onHeldBack(aloneMillis)
-    }
-    this.#window.add(entry)
+    if (this.#lane._tag === "Quarantine") this.#lane.turns.written(entry, this.#mustBeAlone(entry))
+    at.window.add(entry)
     return true
   }
 
-  /** The broker answered for one tag, or for all up to it. */
+  /** Hears the broker's answer for one tag, or for all up to it. */
   confirm(tag: number, multiple: boolean, ack: boolean): void {
+    const at = this.#at
+    if (at._tag === "Off") return
     const now = this.#now()
-    this.#oldestConfirmed = undefined
-    if (multiple) this.#window.takeUpTo(tag, (entry) => this.#answered(entry, ack))
-    else {
-      const entry = this.#window.take(tag)
-      if (entry !== undefined) this.#answered(entry, ack)
+    let oldest: number | undefined
+    if (multiple) {
+      at.window.takeUpTo(tag, (entry) => {
+        if (this.#answered(at, entry, ack)) oldest ??= entry.writtenAt
+      })
+    } else {
+      const entry = at.window.take(tag)
+      if (entry !== undefined && this.#answered(at, entry, ack)) oldest = entry.writtenAt
     }
-    if (this.#oldestConfirmed !== undefined) this.#events.onLatency(now - this.#oldestConfirmed)
+    if (oldest !== undefined) this.#roster.metrics.latency(now - oldest)
     this.#pump(now)
     this.#tell()
   }
 
-  #answered(entry: Entry, ack: boolean): void {
-    if (entry === this.#trial) this.#trial = undefined
-    if (!this.#suspects.isEmpty) this.#suspects.clear(entry.encoded)
-    if (entry.abandoned) entry.state = "Settled"
-    else if (!ack) {
-      entry.nacks++
-      entry.nackedOn = this.#generation
+  /** Handles the answer for one message, and tells if it was confirmed. */
+  #answered(at: On, entry: Entry, ack: boolean): boolean {
+    if (this.#lane._tag === "Quarantine") this.#lane.turns.answered(entry)
+    if (!this.#refused.isEmpty) this.#refused.clear(entry.encoded)
+    if (entry.suspicion !== undefined) {
+      absolveLikes(entry.suspicion, this.#waiting.all())
+      entry.suspicion = undefined
+    }
+    if (entry.state === "Abandoned") {
+      entry.state = "Settled"
+      return false
+    }
+    if (!ack) {
+      entry.nacked = { times: (entry.nacked?.times ?? 0) + 1, on: at }
       entry.state = "Resting"
       this.#resting.add(entry)
-      this.#events.onNacked()
+      this.#roster.metrics.nacked++
       this.#events.onResting(entry)
-    } else if (entry.returned !== undefined) {
-      this.#settle(entry, Outcomes.unroutable(entry, entry.returned))
-    } else {
-      this.#oldestConfirmed ??= entry.writtenAt
-      this.#events.onConfirmed()
-      this.#settle(entry, undefined)
+      return false
     }
+    if (entry.returned !== undefined) {
+      this.#roster.settle(entry, Outcomes.unroutable(entry, entry.returned))
+      return false
+    }
+    this.#roster.metrics.confirmed++
+    this.#roster.settle(entry, undefined)
+    return true
   }
 
-  /** A message came back. It is the oldest in flight that fits: returns come in the order of their publishes. */
+  /** Hears that a message came back: the oldest in flight that fits, since returns come in the order of publishing. */
   returned(returned: DriverReturn): void {
-    this.#events.onReturned()
-    const entry = this.#window.find((entry) => {
+    const at = this.#at
+    if (at._tag === "Off") return
+    this.#roster.metrics.returned++
+    const entry = at.window.find((entry) => {
       const { exchange, mandatory, properties, routingKey } = entry.encoded
       return entry.returned === undefined && mandatory && properties.messageId === returned.messageId &&
         exchange === returned.exchange && routingKey === returned.routingKey
@@ -424,7 +370,7 @@ export class PublishQueue {
     if (entry !== undefined) entry.returned = returned
   }
 
-  /** A nacked message has rested: send it again, on another channel than the one that refused it. */
+  /** Sends a nacked message again, which has rested, on another channel than the one that refused it. */
   resume(entry: Entry): void {
     if (!this.#resting.delete(entry)) return
     entry.state = "Waiting"
@@ -432,62 +378,23 @@ export class PublishQueue {
     this.pump()
   }
 
-  /** A nacked message is not tried again. */
+  /** Fails a nacked message that is not tried again. */
   giveUp(entry: Entry): void {
     if (!this.#resting.delete(entry)) return
-    this.#settle(entry, new PublishError.Nacked({ published: "unknown", times: entry.nacks }))
+    this.#roster.settle(entry, new PublishError.Nacked({ published: "unknown", times: entry.nacked?.times ?? 1 }))
     this.#tell()
   }
 
-  #recycle(): void {
-    if (this.#recycling) return
-    this.#recycling = true
-    this.#events.onRecycle()
+  #drain(at: On): void {
+    if (at.isDraining) return
+    at.isDraining = true
+    at.onDraining()
   }
 
-  /** Nothing can be published any more: the connection is finished, or the publisher was closed. */
-  finish(cause: AmqpError | "closed"): void {
-    if (this.#over !== undefined && this.#over !== "closed") return
-    this.#over = cause
-    const entries: Array<Entry> = []
-    for (let entry = this.#oldest; entry !== undefined; entry = entry.newer) entries.push(entry)
-    this.#waiting.clear()
-    this.#resting.clear()
-    for (const entry of entries) {
-      this.#settle(entry, Outcomes.over(entry, cause))
-      entry.abandoned = true
-    }
-    this.#window.abandonAll()
-    this.#tell()
-  }
-
-  /** Refuse what comes from now on; what is here goes on to its end. */
-  close(): void {
-    this.#over ??= "closed"
-  }
-
-  /** Take a message that is not in flight out of the queue. */
-  #withdraw(entry: Entry): void {
-    entry.state = "Settled"
-    if (this.#resting.delete(entry)) this.#waiting.compact()
-    else this.#waiting.withdrawn()
-  }
-
-  #settle(entry: Entry, outcome: Outcome): void {
-    this.#delist(entry)
-    // What was abandoned in flight keeps its place until the broker has answered for its tag.
-    if (!entry.abandoned) entry.state = "Settled"
-    if (outcome !== undefined) this.#events.onFailed()
-    entry.onSettled(entry, outcome)
-  }
-
-  /** Say what the present state means; at the end of whatever may have changed it. */
+  /** Says what the present state means; called at the end of whatever may have changed it. */
   #tell(): void {
-    this.#events.onChanged()
-    if (this.#recycling && this.#window.isAbandoned) this.#events.onDrained()
-    if (this.isIdle) this.#events.onIdle()
+    const at = this.#at
+    if (at._tag === "On" && at.isDraining && at.window.isAbandoned) at.onDrained()
+    this.#roster.tell()
   }
 }
-
-// What a message occupies beside its body and headers, in bytes.
-const overhead = 256

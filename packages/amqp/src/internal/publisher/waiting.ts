@@ -23,19 +23,19 @@ export class Waiting {
     this.#places.push(entry)
   }
 
-  /** Put one before all others. */
+  /** Puts a message before all others. */
   unshift(entry: Entry): void {
     if (this.#head > 0) this.#places[--this.#head] = entry
     else this.#places.unshift(entry)
   }
 
-  /** Put several before all others. */
+  /** Puts several messages before all others. */
   prepend(entries: ReadonlyArray<Entry>): void {
     this.#places = [...entries, ...this.#places.slice(this.#head)]
     this.#head = 0
   }
 
-  /** The first that waits; the places before it, of those that were withdrawn, are given up. */
+  /** Finds the first message that waits; the places before it, of those that were withdrawn, are given up. */
   first(): Entry | undefined {
     while (this.#head < this.#places.length) {
       const entry = this.#places[this.#head]!
@@ -46,17 +46,18 @@ export class Waiting {
     return undefined
   }
 
-  /** The first place is given up, and must not keep its message alive. */
+  /** Gives up the first place, which must not keep its message alive. */
   shift(): void {
     this.#places[this.#head++] = undefined
   }
 
-  /** One that waits somewhere was settled. */
+  /** Counts a message that waited somewhere and waits no more. */
   withdrawn(): void {
     this.#dead++
     this.compact()
   }
 
+  /** Gives up places that are empty, if that frees enough of them. */
   compact(): void {
     const gone = this.#head + this.#dead
     const worthwhile = gone === this.#places.length
@@ -68,14 +69,8 @@ export class Waiting {
     this.#dead = 0
   }
 
-  /** All that wait, as they are now. */
+  /** Lists the messages that wait now. */
   all(): ReadonlyArray<Entry> {
     return this.#places.slice(this.#head).filter((entry) => entry?.state === "Waiting") as ReadonlyArray<Entry>
-  }
-
-  clear(): void {
-    this.#places = []
-    this.#head = 0
-    this.#dead = 0
   }
 }

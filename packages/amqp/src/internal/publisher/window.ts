@@ -3,7 +3,7 @@
  */
 import type { Entry } from "./entry.ts"
 
-/** How much may be in flight. */
+/** Bounds what may be in flight. */
 export interface Bounds {
   readonly maxInFlight: number
   readonly maxInFlightBytes: number
@@ -34,17 +34,17 @@ export class Window {
     return this.#bytes
   }
 
-  /** Whether nobody waits for any of them. */
+  /** Tells if nobody waits for any of them. */
   get isAbandoned(): boolean {
     return this.#abandoned === this.#count
   }
 
-  /** Whether one more of this size may be written; a message that is larger than the bound goes alone. */
+  /** Tells if one more of this size may be written; a message that is larger than the bound goes alone. */
   hasRoom(bytes: number, bounds: Bounds): boolean {
     return this.#count < bounds.maxInFlight && (this.#count === 0 || this.#bytes + bytes <= bounds.maxInFlightBytes)
   }
 
-  /** Whether confirms that do not come take so much of the bounds that a fresh channel is better. */
+  /** Tells if confirms that do not come take so much of the bounds that a fresh channel is better. */
   isClogged({ maxInFlight, maxInFlightBytes }: Bounds): boolean {
     return this.isAbandoned || this.#abandoned * 2 >= maxInFlight || this.#abandonedBytes * 2 >= maxInFlightBytes
   }
@@ -60,25 +60,19 @@ export class Window {
     return this.#slots[tag & (this.#slots.length - 1)]
   }
 
-  /** Nobody waits for it any more; it keeps its place until the broker has answered. */
+  /** Counts a message in flight that nobody waits for any more; it keeps its place until the broker has answered. */
   abandon(entry: Entry): void {
     this.#abandoned++
     this.#abandonedBytes += entry.bytes
   }
 
-  /** Nobody waits for any of them any more. */
-  abandonAll(): void {
-    this.#abandoned = this.#count
-    this.#abandonedBytes = this.#bytes
-  }
-
-  /** The broker answered for one tag. */
+  /** Takes out the message of a tag that the broker has answered for. */
   take(tag: number): Entry | undefined {
     const entry = this.#remove(tag)
     if (entry === undefined) return undefined
     this.#count--
     this.#bytes -= entry.bytes
-    if (entry.abandoned) {
+    if (entry.state === "Abandoned") {
       this.#abandoned--
       this.#abandonedBytes -= entry.bytes
     }
@@ -98,7 +92,7 @@ export class Window {
     return entry
   }
 
-  /** Take every open tag up to this one, oldest first. */
+  /** Takes out every open tag up to this one, oldest first. */
   takeUpTo(tag: number, each: (entry: Entry) => void): void {
     for (const late of this.#late.keys()) if (late <= tag) each(this.take(late)!)
     while (this.#firstTag <= tag && this.#firstTag < this.#nextTag) each(this.take(this.#firstTag)!)
@@ -108,6 +102,7 @@ export class Window {
     while (this.#firstTag < this.#nextTag && this.#at(this.#firstTag) === undefined) this.#firstTag++
   }
 
+  /** Lists the messages in flight, oldest first. */
   open(): ReadonlyArray<Entry> {
     const open: Array<Entry> = []
     this.find((entry) => {
@@ -117,7 +112,7 @@ export class Window {
     return open
   }
 
-  /** The oldest one that matches. */
+  /** Finds the oldest message that matches. */
   find(matches: (entry: Entry) => boolean): Entry | undefined {
     for (let tag = this.#firstTag; tag < this.#nextTag; tag++) {
       const entry = this.#at(tag)
@@ -127,7 +122,7 @@ export class Window {
   }
 
   #grow(): void {
-    for (let first = this.#at(this.#firstTag); first?.abandoned === true; first = this.#at(this.#firstTag)) {
+    for (let first = this.#at(this.#firstTag); first?.state === "Abandoned"; first = this.#at(this.#firstTag)) {
       this.#late.set(this.#firstTag, this.#remove(this.#firstTag)!)
     }
     if (this.#nextTag - this.#firstTag < this.#slots.length) return
