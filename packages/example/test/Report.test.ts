@@ -51,10 +51,10 @@ describe("Report", () => {
       assert.deepStrictEqual(displayed, [])
       assert.deepStrictEqual(yield* TestConsole.logLines, [
         "Hello World! - 0: confirmed",
-        "Hello World! - 1: no confirm within 1000 ms: it was written, and the broker has not confirmed it; " +
+        "Hello World! - 1: no confirm within 1000 ms: the message was written, and the broker has not confirmed it; " +
         "it will be published again",
         "Hello World! - 1: confirmed",
-        "Hello World! - 2: failed: no confirm within 1000 ms: it was written, and the broker has not confirmed it; " +
+        "Hello World! - 2: failed: no confirm within 1000 ms: the message was written, and the broker has not confirmed it; " +
         "the broker may have it all the same",
         "published 3, confirmed 2, failed 1"
       ])
