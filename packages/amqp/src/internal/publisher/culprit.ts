@@ -52,7 +52,9 @@ export const isRefusal = ({ reason }: AmqpError): boolean => {
 export const named = ({ reason }: AmqpError): Culprit | undefined => {
   switch (reason._tag) {
     case "NotFound": {
-      const matches = reason.entity === "exchange" ? (name: string) => name === reason.name : cutName(reason.replyText)
+      const matches = reason.entity === "exchange"
+        ? (name: string) => name === reason.entityName
+        : cutName(reason.replyText)
       return matches === undefined ? undefined : {
         fits: ({ exchange }) => matches(exchange),
         outcome: ({ exchange }, published) => new PublishError.ExchangeNotFound({ published, exchange }),
