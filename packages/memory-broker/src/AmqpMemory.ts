@@ -42,8 +42,10 @@ import { seeded } from "./SeededRandom.ts"
 
 export type { Permissions } from "./internal/accounts.ts"
 export type { BrokerVersion } from "./internal/brokerVersion.ts"
+export type { Endpoint, EndpointBehaviour } from "./internal/endpoints.ts"
 export type { Counts, QueueState } from "./internal/inspection.ts"
 export type { PublishRecord } from "./internal/publishLog.ts"
+export type { Operation, Refusal } from "./internal/refusals.ts"
 export type { Service } from "./internal/service.ts"
 
 /** The broker seen from outside the wire. */

@@ -12,6 +12,7 @@ import { Consuming } from "./consuming.ts"
 import { Deliveries } from "./deliveries.ts"
 import { DirectReply } from "./directReply.ts"
 import { DueWork } from "./dueWork.ts"
+import { Endpoints } from "./endpoints.ts"
 import type { Faults } from "./faults.ts"
 import { noFaults } from "./faults.ts"
 import type { Command, MethodId, Request } from "./frames.ts"
@@ -19,7 +20,8 @@ import { methods, noMethod } from "./frames.ts"
 import { Publishing } from "./publishing.ts"
 import type { PublishRecord } from "./publishLog.ts"
 import type { Queue } from "./queue.ts"
-import { ReplyFault } from "./replyFault.ts"
+import { Refusals } from "./refusals.ts"
+import { fitted, ReplyFault } from "./replyFault.ts"
 import { Requests } from "./requests.ts"
 import type { Timers } from "./timers.ts"
 import { VirtualHost } from "./virtualHost.ts"
@@ -29,6 +31,8 @@ export class Broker {
   readonly accounts: Accounts
   readonly connections = new Set<Connection>()
   readonly faults: Faults = noFaults()
+  readonly refusals = new Refusals()
+  readonly endpoints = new Endpoints()
   readonly timers: Timers
   readonly confirms: ConfirmDesk
   readonly #dialect: Dialect
@@ -110,6 +114,7 @@ export class Broker {
   /** Handle a request and return its answer, or close the channel or the connection as RabbitMQ does. */
   request(channel: Channel, request: Request): { readonly value: unknown } | { readonly fault: ReplyFault } {
     return this.#guard(channel, methods[request._tag], () => {
+      this.refusals.assertAccepted(request)
       const value = this.#requests.answer(channel, request)
       this.settle()
       return value
@@ -119,6 +124,7 @@ export class Broker {
   /** Handle a command; what comes of it is sent as events. */
   command(channel: Channel, command: Command): void {
     this.#guard(channel, methods[command._tag], () => {
+      this.refusals.assertAccepted(command)
       switch (command._tag) {
         case "Publish":
           this.#publishing.publish(channel, command)
@@ -150,7 +156,8 @@ export class Broker {
   }
 
   /** Close a channel, or its whole connection, for a fault. */
-  fail(channel: Channel, fault: ReplyFault, method: MethodId): void {
+  fail(channel: Channel, cause: ReplyFault, method: MethodId): void {
+    const fault = fitted(cause, this.#dialect)
     // RabbitMQ sends the confirms that are due before it closes the channel.
     this.confirms.flush()
     if (fault.scope === "channel") {

@@ -49,6 +49,16 @@ export interface Dialect {
   readonly wakesAfterCancel: boolean
   /** Since 4.0 a nack or reject of a message of a stream counts as an ack. Before, it closed the connection. */
   readonly ignoresStreamRefusals: boolean
+  /** Since 4.0 a refusal whose text is longer than 255 bytes and not ASCII closes the connection with 541. */
+  readonly failsAtLongText: boolean
+  /** Before 4.0 an `x-queue-master-locator` that is none closed the connection. */
+  readonly failsAtMasterLocator: boolean
+  /** Since 4.3 a queue with `x-queue-master-locator` closes the connection. */
+  readonly deniesMasterLocator: boolean
+  /** Since 4.0 a classic queue may have `x-queue-leader-locator`. */
+  readonly hasClassicLeaders: boolean
+  /** Before 4.3 an `x-max-age` that does not begin with a digit closed the connection. */
+  readonly failsAtAge: boolean
   /** Since 4.0 dead letters can go into a stream. Before, they were lost on the way. */
   readonly deadLettersIntoStreams: boolean
   /** Since 4.0 refusals of stream consumers say "stream queue". */
@@ -83,6 +93,11 @@ const before4: Dialect = {
   wakesAfterCancel: false,
   ignoresStreamRefusals: false,
   namesStream: false,
+  failsAtLongText: false,
+  deniesMasterLocator: false,
+  hasClassicLeaders: false,
+  failsAtAge: true,
+  failsAtMasterLocator: true,
   deadLettersIntoStreams: false,
   refusesOffsetOnChannel: false,
   keepsTransientExchanges: false
@@ -105,6 +120,9 @@ const since4: Dialect = {
   wakesAfterCancel: true,
   ignoresStreamRefusals: true,
   namesStream: true,
+  failsAtMasterLocator: false,
+  failsAtLongText: true,
+  hasClassicLeaders: true,
   deadLettersIntoStreams: true
 }
 
@@ -119,6 +137,8 @@ export const dialects: Record<BrokerVersion, Dialect> = {
     tellsAcquired: true,
     keepsCounts: true,
     putsRefusedLast: false,
+    deniesMasterLocator: true,
+    failsAtAge: false,
     takesBack: true,
     refusesOffsetOnChannel: true,
     keepsTransientExchanges: true

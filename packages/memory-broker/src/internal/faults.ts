@@ -10,7 +10,21 @@ export type ConfirmMode =
   | { readonly _tag: "Batched"; readonly size: number }
   | { readonly _tag: "Reordered"; readonly size: number }
 
+/** How many connections may be open at once. */
+export interface ConnectionLimits {
+  readonly user: number
+  readonly vhost: number
+  readonly node: number
+}
+
+export const noLimits: ConnectionLimits = {
+  user: Number.POSITIVE_INFINITY,
+  vhost: Number.POSITIVE_INFINITY,
+  node: Number.POSITIVE_INFINITY
+}
+
 export interface Faults {
+  limits: ConnectionLimits
   refusedConnects: number
   connectDelay: number
   confirms: ConfirmMode
@@ -33,6 +47,7 @@ export interface Faults {
 export const defaultAckTimeout = 30 * 60 * 1000
 
 export const noFaults = (): Faults => ({
+  limits: noLimits,
   refusedConnects: 0,
   connectDelay: 0,
   confirms: { _tag: "Immediate" },

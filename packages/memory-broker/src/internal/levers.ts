@@ -5,11 +5,14 @@ import { ConnectionLost } from "effect-amqp/AmqpError"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { everything } from "./accounts.ts"
+import type { Connection } from "./channel.ts"
+import { noLimits } from "./faults.ts"
 import { noMethod } from "./frames.ts"
 import type { Link } from "./link.ts"
 import type { Network } from "./network.ts"
 import { connectionForced, ReplyFault } from "./replyFault.ts"
 import type { Service } from "./service.ts"
+import type { VirtualHost } from "./virtualHost.ts"
 
 const millis = (duration: Duration.Input): number => Duration.toMillis(Duration.fromInputUnsafe(duration))
 
@@ -27,11 +30,14 @@ export const makeLevers = (network: Network<Link>): Levers => {
   const cut = (wanted: (connectionName: string) => boolean) => {
     for (const link of Array.from(network.links)) if (wanted(link.options.connectionName)) link.sever(reset())
   }
-  const forceClose = (text: string) => {
-    for (const connection of Array.from(broker.connections)) {
+  const forceClose = (text: string, wanted: (connection: Connection) => boolean = () => true) => {
+    for (const connection of Array.from(broker.connections).filter(wanted)) {
       broker.disconnect(connection)
       connection.peer.connectionClosed(connectionForced(text))
     }
+  }
+  const startVhosts = (wanted: (vhost: VirtualHost) => boolean) => {
+    for (const vhost of broker.vhosts.values()) if (wanted(vhost)) vhost.isDown = false
   }
   const goDown = () => {
     network.resume()
@@ -61,6 +67,26 @@ export const makeLevers = (network: Network<Link>): Levers => {
       Effect.sync(() => {
         faults.connectDelay = millis(duration)
       }),
+    setEndpoint: (endpoint, behaviour) =>
+      Effect.sync(() => {
+        broker.endpoints.set(endpoint, behaviour)
+        network.wakeAll()
+      }),
+    limitConnections: (limits) =>
+      Effect.sync(() => {
+        const { node = noLimits.node, user = noLimits.user, vhost = noLimits.vhost } = limits
+        faults.limits = { node, user, vhost }
+      }),
+    stopVhost: (name) =>
+      noticed(() => {
+        const vhost = broker.vhosts.get(name)
+        if (vhost === undefined) return
+        vhost.isDown = true
+        forceClose(`vhost '${name}' is down`, (connection) => connection.vhost === vhost)
+      }),
+    startVhost: (name) => Effect.sync(() => startVhosts((vhost) => vhost.name === name)),
+    refuse: (refusal) => Effect.sync(() => broker.refusals.add(refusal)),
+    accept: Effect.sync(() => broker.refusals.clear()),
     cutConnections: noticed(() => cut(() => true)),
     cutConnection: (connectionName) => noticed(() => cut((name) => name === connectionName)),
     cutAfter: (frames) =>
@@ -140,8 +166,12 @@ export const makeLevers = (network: Network<Link>): Levers => {
         nackedConfirms: 0,
         returnedPublishes: 0,
         latency: 0,
-        cutAfter: Number.POSITIVE_INFINITY
+        cutAfter: Number.POSITIVE_INFINITY,
+        limits: noLimits
       })
+      broker.refusals.clear()
+      broker.endpoints.clear()
+      startVhosts(() => true)
       network.isDown = false
       releaseConfirms()
       unblock()

@@ -213,10 +213,16 @@ export class Link implements Peer {
       this.#handle(frame)
       return true
     }
-    if (this.#isBlocked || this.#blocksOn(frame) || !this.#network.admit()) return false
+    if (this.#isIgnored(frame) || this.#isBlocked || this.#blocksOn(frame) || !this.#network.admit()) return false
     this.#handle(frame)
     if (this.#network.cutsNow()) this.sever(new ConnectionLost({ replyCode: undefined, replyText: "read ECONNRESET" }))
     return true
+  }
+
+  /** Tells if the endpoint that the client dialled leaves a frame unread. */
+  #isIgnored(frame: Inbound): boolean {
+    const behaviour = this.#network.broker.endpoints.get(this.options.host, this.options.port)
+    return behaviour === "silent" || (behaviour === "mute" && frame._tag !== "Handshake")
   }
 
   #blocksOn(frame: Inbound): boolean {

@@ -5,7 +5,7 @@ import type { QueueDeclaration } from "effect-amqp/AmqpDriver"
 import type { Headers, HeaderValue } from "effect-amqp/AmqpMessage"
 import type { Dialect } from "./brokerVersion.ts"
 import { sameValue } from "./headersMatch.ts"
-import { named, preconditionFailed } from "./replyFault.ts"
+import { internalError, internalErrorFor, named, preconditionFailed } from "./replyFault.ts"
 import { readAge } from "./streamOffset.ts"
 
 export type QueueType = "classic" | "quorum" | "stream"
@@ -143,6 +143,17 @@ export const comparedArguments: ReadonlyArray<string> = [
 
 const overflows: ReadonlySet<HeaderValue | undefined> = new Set(["drop-head", "reject-publish", "reject-publish-dlx"])
 
+const masters: ReadonlySet<HeaderValue> = new Set(["client-local", "min-masters", "random"])
+const leaders: ReadonlySet<string> = new Set(["client-local", "balanced", "random", "least-leaders"])
+
+const deprecated = (feature: string): string =>
+  `Feature \`${feature}\` is deprecated.\n` +
+  "By default, this feature is not permitted anymore.\n" +
+  "The feature will be removed from a future major RabbitMQ version, regardless of the configuration; actual version " +
+  "to be determined.\n" +
+  "To continue using this feature when it is not permitted by default, set the following parameter in your " +
+  "configuration."
+
 /** RabbitMQ's reading of the arguments of a queue, or the fault with which it refuses them. */
 export const readSettings = (
   declaration: QueueDeclaration,
@@ -181,6 +192,14 @@ export const readSettings = (
   if (type !== "classic" && type !== "quorum" && type !== "stream") {
     throw invalid("x-queue-type", `"unsupported queue type '${type}'"`)
   }
+  if (args["x-queue-master-locator"] !== undefined && dialect.deniesMasterLocator) {
+    throw internalErrorFor(deprecated("queue_master_locator"))
+  }
+  const master = args["x-queue-master-locator"]
+  if (master !== undefined && dialect.failsAtMasterLocator && !masters.has(master)) throw internalError
+  if (type === "classic" && args["x-queue-leader-locator"] !== undefined && !dialect.hasClassicLeaders) {
+    throw preconditionFailed(`invalid arg 'x-queue-leader-locator' for ${what} of queue type rabbit_classic_queue`)
+  }
   for (const name of unsupported[type]) {
     if (args[name] !== undefined) {
       throw preconditionFailed(`invalid arg '${name}' for ${what} of queue type rabbit_${type}_queue`)
@@ -210,9 +229,13 @@ export const readSettings = (
   if (deadLetterRoutingKey !== undefined && deadLetterExchange === undefined) {
     throw invalid("x-dead-letter-routing-key", "routing_key_but_no_dlx_defined")
   }
+  const leader = text("x-queue-leader-locator")
+  if (leader !== undefined && !leaders.has(leader)) throw invalid("x-queue-leader-locator", "invalid_queue_locator_arg")
   const age = text("x-max-age")
   const maxAge = age === undefined ? undefined : readAge(age)
-  if (age !== undefined && maxAge === undefined) throw invalid("x-max-age", "invalid_max_age")
+  if (age !== undefined && (maxAge === undefined || maxAge === 0)) {
+    throw dialect.failsAtAge && !/^\d/.test(age) ? internalError : invalid("x-max-age", "invalid_max_age")
+  }
   const limit = args["x-delivery-limit"]
   return {
     type,

@@ -3,6 +3,8 @@
  * connection is closed for it. The texts are RabbitMQ's own, because clients read them.
  */
 
+import type { Dialect } from "./brokerVersion.ts"
+
 /** Thrown inside the broker and caught where a frame is handled: the state is left as it was before the frame. */
 export class ReplyFault extends Error {
   readonly scope: "channel" | "connection"
@@ -18,6 +20,18 @@ export class ReplyFault extends Error {
     this.replyCode = replyCode
     this.replyText = replyText
   }
+}
+
+/** The bytes that a reply text may have on the wire. */
+const longestText = 255
+
+/** The fault as it is sent: RabbitMQ cuts a long text, and since 4.0 fails at one that is not ASCII. */
+export const fitted = (fault: ReplyFault, dialect: Dialect): ReplyFault => {
+  const bytes = globalThis.Buffer.from(fault.replyText)
+  if (bytes.length <= longestText) return fault
+  if (dialect.failsAtLongText && bytes.length > fault.replyText.length) return internalError
+  const cut = `${bytes.subarray(0, longestText - 3).toString("utf8")}...`
+  return new ReplyFault(fault.scope, fault.replyCode, cut)
 }
 
 /** `'orders' in vhost '/'`, as RabbitMQ names things. */
@@ -50,6 +64,9 @@ export const notImplemented = (text: string): ReplyFault =>
 
 /** An error inside RabbitMQ, which it does not explain to its client. */
 export const internalError: ReplyFault = new ReplyFault("connection", 541, "INTERNAL_ERROR")
+
+export const internalErrorFor = (text: string): ReplyFault =>
+  new ReplyFault("connection", 541, `INTERNAL_ERROR - ${text}`)
 
 export const connectionForced = (text: string): ReplyFault =>
   new ReplyFault("connection", 320, `CONNECTION_FORCED - ${text}`)

@@ -13,7 +13,7 @@ import type { Destination } from "./exchange.ts"
 import type { Request } from "./frames.ts"
 import { encodeToken } from "./generatedName.ts"
 import type { Queue } from "./queue.ts"
-import { named, notFound, preconditionFailed } from "./replyFault.ts"
+import { named, notFound, notImplemented, preconditionFailed } from "./replyFault.ts"
 import type { Timers } from "./timers.ts"
 import type { VirtualHost } from "./virtualHost.ts"
 
@@ -164,6 +164,12 @@ export class Requests {
     if (!vhost.queues.has(this.#queueName(channel, request.queue))) return 0
     const queue = this.#useQueue(channel, request.queue)
     const what = named("queue", queue.name, vhost.name)
+    if (queue.settings.type === "quorum" && (request.ifEmpty || request.ifUnused)) {
+      const flag = request.ifUnused ? "if-unused" : "if-empty"
+      throw notImplemented(
+        `cannot delete ${what}. queue.delete operations with ${flag} flag set are not supported by quorum queues`
+      )
+    }
     if (request.ifEmpty && queue.messageCount > 0) throw preconditionFailed(`${what} not empty`)
     if (request.ifUnused && queue.consumers.length > 0) throw preconditionFailed(`${what} in use`)
     // RabbitMQ does not count the messages of a stream.

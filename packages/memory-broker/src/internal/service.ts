@@ -5,8 +5,10 @@ import type * as Duration from "effect/Duration"
 import type * as Effect from "effect/Effect"
 import type * as Redacted from "effect/Redacted"
 import type { Permissions } from "./accounts.ts"
+import type { Endpoint, EndpointBehaviour } from "./endpoints.ts"
 import type { Counts, QueueState } from "./inspection.ts"
 import type { PublishRecord } from "./publishLog.ts"
+import type { Refusal } from "./refusals.ts"
 
 /** The broker seen from outside the wire: every way to break it, and what is in it. */
 export interface Service {
@@ -22,6 +24,63 @@ export interface Service {
    * @example `yield* broker.delayConnects("30 seconds")`
    */
   readonly delayConnects: (duration: Duration.Input) => Effect.Effect<void>
+  /**
+   * Let clients that dial a host (and a port, by default every port) meet an endpoint that `refuses`, that is `silent`
+   * so that the dial is never answered, or that is `mute`: it shakes hands and answers nothing afterwards. `answers`
+   * ends it, and reads what has piled up.
+   *
+   * @example `yield* broker.setEndpoint({ host: "rabbit-1" }, "silent")`
+   * @since 0.2.0
+   */
+  readonly setEndpoint: (endpoint: Endpoint, behaviour: EndpointBehaviour) => Effect.Effect<void>
+  /**
+   * Limit how many connections each user, each virtual host and the node may have; without a number there is no limit.
+   * A client beyond it is refused with 530 and RabbitMQ's text; connections that are open stay.
+   *
+   * @example `yield* broker.limitConnections({ user: 1 })`
+   * @since 0.2.0
+   */
+  readonly limitConnections: (
+    limits: {
+      readonly user?: number | undefined
+      readonly vhost?: number | undefined
+      readonly node?: number | undefined
+    }
+  ) => Effect.Effect<void>
+  /**
+   * Let a virtual host be down, as while a broker starts: its connections are closed with 320, and who connects is
+   * refused with 541 until {@link startVhost}.
+   *
+   * @example `yield* broker.stopVhost("/")`
+   * @since 0.2.0
+   */
+  readonly stopVhost: (name: string) => Effect.Effect<void>
+  /**
+   * Start a virtual host that was stopped.
+   *
+   * @example `yield* broker.startVhost("/")`
+   * @since 0.2.0
+   */
+  readonly startVhost: (name: string) => Effect.Effect<void>
+  /**
+   * Refuse a chosen operation with any code and text: a setup on which the broker hangs up (541, 503, 540), a message
+   * that closes its channel, the words of another broker, a reason that no rule knows.
+   *
+   * @example
+   * ```ts
+   * yield* broker.refuse({ on: "consume", name: "orders", replyCode: 541, replyText: "INTERNAL_ERROR" })
+   * yield* broker.refuse({ on: "publish", messageId: "7", replyCode: 404, replyText: "No exchange", times: 1 })
+   * ```
+   * @since 0.2.0
+   */
+  readonly refuse: (refusal: Refusal) => Effect.Effect<void>
+  /**
+   * End every refusal.
+   *
+   * @example `yield* broker.accept`
+   * @since 0.2.0
+   */
+  readonly accept: Effect.Effect<void>
   /**
    * Cut the wire of every connection: what is under way is lost, and the clients see a reset.
    *

@@ -42,6 +42,8 @@ export class VirtualHost {
   readonly exchanges = new Map<string, Exchange>()
   readonly queues = new Map<string, Queue>()
   readonly dialect: Dialect
+  /** The virtual host is known, and its processes are not running. */
+  isDown = false
   readonly #host: QueueHost
   readonly #now: () => number
 

@@ -36,6 +36,12 @@ export class Broker extends Context.Service<Broker, {
   readonly shortenAckTimeout: Effect.Effect<void>
   /** Wait until the short acknowledgement timeout is over for everything that is out. */
   readonly outlastAckTimeout: Effect.Effect<void>
+  readonly limitConnectionsOfUser: (name: string, limit: number) => Effect.Effect<void>
+  readonly limitConnectionsOfVhost: (limit: number) => Effect.Effect<void>
+  readonly limitConnectionsOfNode: (limit: number) => Effect.Effect<void>
+  /** Stop the virtual host of the test while the node runs on. */
+  readonly stopVhost: Effect.Effect<void>
+  readonly startVhost: Effect.Effect<void>
   readonly raiseMemoryAlarm: Effect.Effect<void>
   readonly clearMemoryAlarm: Effect.Effect<void>
 }>()("effect-amqp-memory/test/Broker") {}

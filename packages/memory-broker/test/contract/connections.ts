@@ -53,6 +53,58 @@ export const connections = suite("connections and who may do what", {
       text: "NOT_ALLOWED - access to vhost '/' refused for user 'stranger'"
     })
   }),
+  "a user who has as many connections as allowed is refused until one of them closes": Effect.gen(function*() {
+    const broker = yield* Broker
+    const username = "limited"
+    yield* broker.addUser(username, password, { configure: ".*", write: ".*", read: ".*" })
+    yield* broker.limitConnectionsOfUser(username, 1)
+    const first = yield* Client.connect({ username, password })
+    yield* Client.elapse("300 millis")
+    assert.deepStrictEqual(yield* Client.failure(Client.connect({ username, password })), {
+      reason: "VhostRefused",
+      text: "NOT_ALLOWED - connection refused for user 'limited': user connection limit (1) is reached"
+    })
+    yield* first.close
+    yield* Client.elapse("300 millis")
+    yield* Client.connect({ username, password })
+  }),
+  "a virtual host that has as many connections as allowed refuses another": Effect.gen(function*() {
+    const broker = yield* Broker
+    yield* broker.limitConnectionsOfVhost(1)
+    yield* Client.connect()
+    yield* Client.elapse("300 millis")
+    assert.deepStrictEqual(yield* Client.failure(Client.connect()), {
+      reason: "VhostRefused",
+      text: "NOT_ALLOWED - access to vhost '/' refused for user 'guest': connection limit (1) is reached"
+    })
+  }),
+  "a node that has as many connections as allowed refuses another since 4.0": Effect.gen(function*() {
+    const broker = yield* Broker
+    if (broker.version < 4) return
+    yield* broker.limitConnectionsOfNode(1)
+    yield* Client.connect()
+    yield* Client.elapse("300 millis")
+    assert.deepStrictEqual(yield* Client.failure(Client.connect()), {
+      reason: "VhostRefused",
+      text: "NOT_ALLOWED - connection refused: node connection limit (1) is reached"
+    })
+  }),
+  "a virtual host that is down closes its connections and refuses others until it is started": Effect.gen(function*() {
+    const broker = yield* Broker
+    const connection = yield* Client.connect()
+    yield* broker.stopVhost
+    const { reason, text } = yield* Client.ending(connection)
+    assert.strictEqual(reason, "ConnectionLost")
+    assert.match(text, /^CONNECTION_FORCED - vhost '.*' is down$/)
+    const refused = yield* Client.failure(Client.connect())
+    assert.strictEqual(refused.reason, "VhostRefused")
+    assert.match(
+      refused.text,
+      /^INTERNAL_ERROR - access to vhost '\/' refused for user 'guest': vhost '.*' is down$/
+    )
+    yield* broker.startVhost
+    yield* Client.connect()
+  }),
   "who may not configure may not declare or delete": Effect.gen(function*() {
     const { open } = yield* limited("reader", { configure: "^mine", write: ".*", read: ".*" })
     const { version } = yield* Broker

@@ -34,6 +34,11 @@ const make = Effect.fnUntraced(function*(version: AmqpMemory.BrokerVersion) {
     restart: Effect.andThen(broker.shutDown, broker.start),
     shortenAckTimeout: broker.setAckTimeout("5 minutes"),
     outlastAckTimeout: TestClock.adjust("7 minutes"),
+    limitConnectionsOfUser: (_name, user) => broker.limitConnections({ user }),
+    limitConnectionsOfVhost: (vhost) => broker.limitConnections({ vhost }),
+    limitConnectionsOfNode: (node) => broker.limitConnections({ node }),
+    stopVhost: broker.stopVhost("/"),
+    startVhost: broker.startVhost("/"),
     raiseMemoryAlarm: broker.block(),
     clearMemoryAlarm: broker.unblock
   })

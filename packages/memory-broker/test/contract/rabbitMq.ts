@@ -11,6 +11,8 @@ let virtualHosts = 0
 /** Longer than a real broker needs for what it does by itself, with two of its processes in between. */
 const settling = Duration.millis(60)
 
+const maxConnections = (limit: number) => `#{<<"max-connections">> => ${limit}}`
+
 const make = Effect.gen(function*() {
   const node = yield* RabbitMq
   const scope = yield* Effect.scope
@@ -18,6 +20,7 @@ const make = Effect.gen(function*() {
     Effect.tap(Effect.sync(() => `contract-${virtualHosts++}`), (name) => Effect.orDie(node.addVhost(name))),
     (name) => Effect.ignore(node.deleteVhost(name))
   )
+  const erlang = (expression: string) => Effect.asVoid(Effect.orDie(node.evalErlang(expression)))
   return Broker.of({
     driver,
     host: node.host,
@@ -44,6 +47,20 @@ const make = Effect.gen(function*() {
       )
     ),
     outlastAckTimeout: Effect.sleep("2 seconds"),
+    limitConnectionsOfUser: (name, limit) =>
+      erlang(`rabbit_auth_backend_internal:set_user_limits(<<"${name}">>, ${maxConnections(limit)}, <<"test">>)`),
+    limitConnectionsOfVhost: (limit) =>
+      erlang(`rabbit_vhost_limit:set(<<"${vhost}">>, ${maxConnections(limit)}, <<"test">>)`),
+    limitConnectionsOfNode: (limit) =>
+      Effect.andThen(
+        Scope.addFinalizer(
+          scope,
+          Effect.ignore(node.evalErlang("application:set_env(rabbit, connection_max, infinity)"))
+        ),
+        erlang(`application:set_env(rabbit, connection_max, ${limit})`)
+      ),
+    stopVhost: erlang(`rabbit_vhost_sup_sup:delete_on_all_nodes(<<"${vhost}">>)`),
+    startVhost: erlang(`rabbit_vhost_sup_sup:start_vhost(<<"${vhost}">>)`),
     // The node tells its connections after it has answered: a message written in between would not be blocked.
     raiseMemoryAlarm: Effect.orDie(Effect.andThen(node.setMemoryAlarm, Effect.sleep("200 millis"))),
     clearMemoryAlarm: Effect.orDie(node.clearMemoryAlarm)

@@ -3,6 +3,7 @@ import { ackTimeouts } from "./ackTimeouts.ts"
 import { connections } from "./connections.ts"
 import { consuming } from "./consuming.ts"
 import { deadLettering } from "./deadLettering.ts"
+import { hangUps } from "./hangUps.ts"
 import { limits } from "./limits.ts"
 import { publishing } from "./publishing.ts"
 import { queues } from "./queues.ts"
@@ -31,5 +32,6 @@ export const suites: ReadonlyArray<Suite> = [
   connections,
   replies,
   refusals,
+  hangUps,
   restarting
 ]
