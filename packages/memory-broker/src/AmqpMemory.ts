@@ -1,10 +1,10 @@
 /**
- * An in-process broker that behaves like RabbitMQ, for tests and demonstrations: no server, no sockets, and all of its
- * time is the Clock's, so that `TestClock.adjust` plays an outage of an hour in a millisecond.
+ * An in-process broker that behaves like RabbitMQ, for tests and demonstrations. It has no server and no sockets, and
+ * takes all of its time from the Clock: `TestClock.adjust` plays an outage of an hour in a millisecond.
  *
- * {@link layer} puts it under an application instead of the network; the {@link AmqpMemory} service beside it looks
- * into the broker and breaks it on purpose. A client that connects as `guest` with the password `guest` may do
- * everything in the virtual host `/`, whatever host and port it dials.
+ * {@link layer} puts the broker under an application, in the place of the network. The {@link AmqpMemory} service looks
+ * into the broker and breaks it on purpose. A client reaches it by any host and port, as `guest` with the password
+ * `guest` and the virtual host `/`, and may do everything there.
  *
  * @example
  * ```ts
@@ -16,6 +16,8 @@
  *   assert.strictEqual(yield* broker.depth("invoices"), 1)
  * }).pipe(Effect.provide(App.layer), Effect.provide(AmqpMemory.layer))
  * ```
+ *
+ * @since 0.1.0
  */
 import { CurrentDriver } from "effect-amqp/CurrentDriver"
 import * as Clock from "effect/Clock"
@@ -48,20 +50,35 @@ export type { PublishRecord } from "./internal/publishLog.ts"
 export type { Operation, Refusal } from "./internal/refusals.ts"
 export type { Service } from "./internal/service.ts"
 
-/** The broker seen from outside the wire. */
+/**
+ * Looks into the broker and breaks it, from outside the wire.
+ *
+ * @category services
+ * @since 0.1.0
+ */
 export class AmqpMemory extends Context.Service<AmqpMemory, Service>()("effect-amqp-memory/AmqpMemory") {}
 
-/** What a broker is made like. */
+/**
+ * How a broker is made.
+ *
+ * @category options
+ * @since 0.1.0
+ */
 export interface Options {
-  /** The RabbitMQ version to behave like, `4.0` by default; the README lists what differs. */
+  /** The RabbitMQ version that the broker behaves like; the README lists the differences. Defaults to `"4.0"`. */
   readonly version?: BrokerVersion | undefined
-  /** What decides wherever the broker has a choice, such as the order of `reorderConfirms`; 0 by default. */
+  /** Decides wherever the broker has a choice, such as the order of `reorderConfirms`. Defaults to 0. */
   readonly seed?: number | undefined
-  /** Log every frame as a readable line, at the level Info; `false` by default. */
+  /** Logs every frame as a readable line, at the level Info. Defaults to `false`. */
   readonly logFrames?: boolean | undefined
 }
 
-/** Make a broker and the driver that dials it; the broker goes down with the Scope. */
+/**
+ * Makes a broker and the driver that dials it. The broker goes down with the Scope.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
 export const make = Effect.fnUntraced(function*(
   options: Options = {}
 ): Effect.fn.Return<Context.Context<AmqpMemory>, never, Scope.Scope> {
@@ -100,12 +117,25 @@ export const make = Effect.fnUntraced(function*(
 })
 
 /**
- * A broker of its own for whatever it is provided to: it replaces the `AmqpDriver`, and provides {@link AmqpMemory}.
+ * Provides {@link AmqpMemory}, a broker of its own, and replaces the driver with one that dials this broker.
+ *
+ * @category layers
+ * @since 0.1.0
  */
 export const layer: Layer.Layer<AmqpMemory> = Layer.effectContext(make())
 
-/** {@link layer} with options. */
+/**
+ * Provides what {@link layer} does, from a broker with options.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
 export const layerWith = (options: Options): Layer.Layer<AmqpMemory> => Layer.effectContext(make(options))
 
-/** {@link layer}, and every frame is logged, for learning and debugging. */
+/**
+ * Provides what {@link layer} does, and logs every frame, for learning and debugging.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
 export const layerLogged: Layer.Layer<AmqpMemory> = layerWith({ logFrames: true })

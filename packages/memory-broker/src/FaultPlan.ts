@@ -1,5 +1,5 @@
 /**
- * Random faults that can be replayed: a plan is plain data that a seed decides, and {@link play} carries it out on the
+ * Random faults that can be replayed. A plan is plain data that a seed decides, and {@link play} carries it out on the
  * Clock. A test that fails prints its plan, or only the seed.
  *
  * @example
@@ -8,6 +8,8 @@
  * yield* FaultPlan.play(plan).pipe(Effect.forkScoped)
  * yield* TestClock.adjust("1 minute")
  * ```
+ *
+ * @since 0.1.0
  */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -15,7 +17,12 @@ import type { Service } from "./AmqpMemory.ts"
 import { AmqpMemory } from "./AmqpMemory.ts"
 import { seeded } from "./SeededRandom.ts"
 
-/** One fault; those that last say for how long. */
+/**
+ * One fault. A fault that lasts says for how many milliseconds.
+ *
+ * @category models
+ * @since 0.1.0
+ */
 export type Fault =
   | { readonly _tag: "CutConnections" }
   | { readonly _tag: "ForceClose" }
@@ -30,16 +37,26 @@ export type Fault =
   | { readonly _tag: "StopAnswering"; readonly millis: number }
   | { readonly _tag: "Crash"; readonly millis: number }
 
-/** A fault and when it happens, in milliseconds after the plan began. */
+/**
+ * A fault and when it happens, in milliseconds after the plan began.
+ *
+ * @category models
+ * @since 0.1.0
+ */
 export interface Step {
   readonly at: number
   readonly fault: Fault
 }
 
-/** Faults in order of time. */
+/**
+ * Faults in order of time.
+ *
+ * @category models
+ * @since 0.1.0
+ */
 export interface FaultPlan {
   readonly seed: number
-  /** In milliseconds; when it is over, everything is healed. */
+  /** Milliseconds, after which every fault ends. */
   readonly duration: number
   readonly steps: ReadonlyArray<Step>
 }
@@ -59,7 +76,12 @@ const kinds: ReadonlyArray<Fault["_tag"]> = [
   "Crash"
 ]
 
-/** The plan of a seed: one fault every second on average, of the given kinds or of all. */
+/**
+ * Makes the plan of a seed: one fault every second on average. Its kinds default to all.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
 export const random = (options: {
   readonly seed: number
   readonly duration: Duration.Input
@@ -125,7 +147,12 @@ const carryOut = (broker: Service, fault: Fault): Effect.Effect<void> => {
   }
 }
 
-/** Carry a plan out; when its time is over, or on interruption, every fault is ended. */
+/**
+ * Carries a plan out. Every fault is ended when the plan is over, and on interruption.
+ *
+ * @category running
+ * @since 0.1.0
+ */
 export const play: (plan: FaultPlan) => Effect.Effect<void, never, AmqpMemory> = Effect.fnUntraced(function*(plan) {
   const broker = yield* AmqpMemory
   yield* Effect.forEach(

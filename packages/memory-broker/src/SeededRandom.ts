@@ -1,8 +1,15 @@
 /**
- * Random numbers that a seed decides: the broker's choices and fault plans can be replayed.
+ * Random numbers that a seed decides, so that the broker's choices and fault plans can be replayed.
+ *
+ * @since 0.1.0
  */
 
-/** A generator of numbers from 0 to below 1 (mulberry32). */
+/**
+ * Makes a generator of numbers from 0 to below 1 (mulberry32).
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
 export const seeded = (seed: number): () => number => {
   let state = seed | 0
   return () => {

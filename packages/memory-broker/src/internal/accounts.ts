@@ -8,7 +8,12 @@ import { accessRefused, named } from "./replyFault.ts"
 
 export type Permission = "configure" | "write" | "read"
 
-/** Patterns of the names that a user may configure, write to and read from, in one virtual host. */
+/**
+ * Patterns of the names that a user may configure, write to and read from, in one virtual host.
+ *
+ * @category models
+ * @since 0.1.0
+ */
 export interface Permissions {
   readonly configure: RegExp
   readonly write: RegExp

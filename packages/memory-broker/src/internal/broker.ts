@@ -1,6 +1,6 @@
 /**
- * The broker as a state machine: connections and channels send it frames, it changes its state and sends frames back.
- * It is synchronous from end to end; {@link "./link.ts"} puts the wire and the Clock around it.
+ * The broker as a state machine. Connections and channels send it frames; it changes its state and sends frames back. It
+ * is synchronous from end to end, and `link.ts` puts the wire and the Clock around it.
  */
 import { Accounts } from "./accounts.ts"
 import { AckTimeouts } from "./ackTimeouts.ts"
@@ -101,7 +101,7 @@ export class Broker {
     this.confirms.forget(channel)
   }
 
-  /** The connection is over: what it had is given back, and what was only its own is deleted. */
+  /** End a connection: its messages are given back, and its exclusive queues are deleted. */
   disconnect(connection: Connection): void {
     if (!this.connections.delete(connection)) return
     for (const channel of connection.channels) this.closeChannel(channel)
@@ -121,7 +121,7 @@ export class Broker {
     })
   }
 
-  /** Handle a command; what comes of it is sent as events. */
+  /** Handle a command. Its effects are sent as events. */
   command(channel: Channel, command: Command): void {
     this.#guard(channel, methods[command._tag], () => {
       this.refusals.assertAccepted(command)
@@ -184,12 +184,12 @@ export class Broker {
     }
   }
 
-  /** Carry out what the last change made due: dead letters, deliveries, timers. */
+  /** Carry out the work that the last change left: dead letters, deliveries, timers. */
   settle(): void {
     this.#due.carryOut()
   }
 
-  /** Forget what a restart forgets: what is not durable, and messages that are not persistent. */
+  /** Forget what a restart does not keep: transient entities, and messages that are not persistent. */
   forgetTransient(): void {
     this.confirms.forgetHeld()
     for (const vhost of this.vhosts.values()) {

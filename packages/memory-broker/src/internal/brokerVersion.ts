@@ -1,20 +1,23 @@
 /**
- * Where RabbitMQ versions differ in what clients see.
+ * The differences between RabbitMQ versions that clients see.
  */
 
-/** A version that this broker can behave like. */
+/**
+ * A RabbitMQ version that the broker can behave like.
+ *
+ * @category models
+ * @since 0.1.0
+ */
 export type BrokerVersion = "3.10" | "4.0" | "4.3"
 
 /** The differences, as settings of the broker. */
 export interface Dialect {
   readonly version: string
-  /** How often a message of a quorum queue may come back when the queue does not say. */
+  /** How often a message of a quorum queue may come back. A queue that sets a limit has its own. */
   readonly deliveryLimit: number | undefined
-  /**
-   * Before 4.0, noting a death turned the order of the earlier ones round.
-   */
+  /** Before 4.0, noting a death turned the order of the earlier deaths round. */
   readonly reversesDeaths: boolean
-  /** Before 4.0, `basic.get` from a quorum queue told of 0 earlier deliveries; otherwise the header is absent. */
+  /** Before 4.0, `basic.get` from a quorum queue said 0 for no earlier delivery. Since then the header is absent. */
   readonly countsFirstGet: boolean
   /** Bytes. */
   readonly maxMessageSize: number
@@ -45,7 +48,7 @@ export interface Dialect {
   readonly takesBack: boolean
   /** Since 4.0 a single active consumer of a quorum queue hands over to a waiting one of higher priority. */
   readonly handsOver: boolean
-  /** Since 4.0 a classic queue delivers to the next single active consumer at once when a client cancels the active one. */
+  /** Since 4.0 a cancel of the single active consumer of a classic queue starts the next one at once. */
   readonly wakesAfterCancel: boolean
   /** Since 4.0 a nack or reject of a message of a stream counts as an ack. Before, it closed the connection. */
   readonly ignoresStreamRefusals: boolean

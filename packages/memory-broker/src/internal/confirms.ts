@@ -1,6 +1,5 @@
 /**
- * Publisher confirms of one channel: what was settled, what a fault holds back, and how the rest is put into few
- * frames.
+ * Publisher confirms of one channel: those that a fault holds back stay open, the others are put into few frames.
  */
 
 /** The outcome of one published message. */
@@ -37,7 +36,7 @@ export class Confirms {
     if (this.#open.size > 0) this.#open.delete(settled.tag)
   }
 
-  /** Remember that the tag is open, so that no frame with `multiple` settles it by accident. */
+  /** Remember an open tag, so that no frame with `multiple` settles it by accident. */
   keepOpen(tag: number): void {
     this.#open.add(tag)
   }

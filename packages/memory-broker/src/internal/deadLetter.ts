@@ -17,7 +17,7 @@ const isDeath = (value: HeaderValue): value is Death =>
   typeof value === "object" && value !== null && !Array.isArray(value) && !(value instanceof Date) &&
   !(value instanceof Uint8Array)
 
-/** The deaths that the headers tell of, the latest first. */
+/** Lists the deaths that the headers tell of, the latest first. */
 export const deaths = (headers: Headers | undefined): ReadonlyArray<Death> => {
   const value = headers?.["x-death"]
   return Array.isArray(value) ? value.filter(isDeath) : []
@@ -25,12 +25,12 @@ export const deaths = (headers: Headers | undefined): ReadonlyArray<Death> => {
 
 const count = (death: Death): number => typeof death["count"] === "number" ? death["count"] : 0
 
-/** The message as it goes to the dead-letter exchange. */
+/** Makes the message that goes to the dead letter exchange. */
 export const bury = (message: Message, options: {
   readonly reason: DeathReason
   readonly queue: string
   readonly deadLetterExchange: string
-  /** `x-dead-letter-routing-key`; without it the message keeps its own keys. */
+  /** `x-dead-letter-routing-key`. Defaults to the keys of the message. */
   readonly deadLetterRoutingKey: string | undefined
   /** Milliseconds since 1970. */
   readonly now: number
@@ -82,7 +82,7 @@ export const bury = (message: Message, options: {
   }
 }
 
-/** Whether the message has been in this queue before and nobody rejected it since: then it would go round for ever. */
+/** Tells if the message has been in this queue before and was not rejected since: it would go round for ever. */
 export const isCycle = (message: Message, queue: string): boolean => {
   const all = deaths(message.properties.headers)
   const last = all.findIndex((death) => death["queue"] === queue)

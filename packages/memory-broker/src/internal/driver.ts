@@ -161,7 +161,7 @@ const makeConnection = (link: Link, serverProperties: Readonly<Record<string, un
   destroyUnsafe: (error) => link.destroy(error)
 })
 
-/** A driver that dials this network, whatever host and port it is given. */
+/** Makes a driver that dials this network by any host and port. */
 export const makeDriver = (
   network: Network<Link>,
   serverProperties: Readonly<Record<string, unknown>>

@@ -1,5 +1,5 @@
 /**
- * Exchanges and their bindings. Each type has the index that makes routing cost what matches and not what is bound.
+ * Exchanges and their bindings. Each type has an index, so that routing costs what matches and not what is bound.
  */
 import type { ExchangeDeclaration } from "effect-amqp/AmqpDriver"
 import type { Headers } from "effect-amqp/AmqpMessage"
@@ -8,7 +8,7 @@ import type { Message } from "./message.ts"
 import type { Queue } from "./queue.ts"
 import { TopicTrie } from "./topicTrie.ts"
 
-/** What a binding leads to. */
+/** The queue or exchange that a binding leads to. */
 export type Destination = Queue | Exchange
 
 /** A binding, kept with its source. */
@@ -105,7 +105,7 @@ export class Exchange {
   readonly autoDelete: boolean
   readonly internal: boolean
   readonly arguments: Headers
-  /** By destination and routing key; those that differ only in arguments share an entry. */
+  /** By destination and routing key. Bindings that differ only in arguments share an entry. */
   readonly #bindings = new Map<string, Array<Binding>>()
   readonly #index: RoutingIndex
 
@@ -132,7 +132,7 @@ export class Exchange {
     return [...this.#bindings.values()].flat()
   }
 
-  /** Add a binding; one that exists already is left as it is. */
+  /** Add a binding, unless it exists. */
   bind(destination: Destination, routingKey: string, args: Headers): void {
     const id = `${destination.kind} ${destination.name} ${routingKey}`
     const same = this.#bindings.get(id)
@@ -159,7 +159,7 @@ export class Exchange {
     this.#index.remove(binding)
   }
 
-  /** Whether any binding led there. */
+  /** Returns `true` if a binding led there. */
   unbindAll(destination: Destination): boolean {
     let found = false
     for (const binding of this.bindings()) {

@@ -1,8 +1,8 @@
 /**
- * The switches of the broker's faults, as plain data: what is on, and for how many more times.
+ * The switches of the broker's faults, as plain data: which are on, and how many times more.
  */
 
-/** What happens to the confirms of messages that were handled. */
+/** When the confirms of messages are sent. */
 export type ConfirmMode =
   | { readonly _tag: "Immediate" }
   | { readonly _tag: "Withheld" }

@@ -1,6 +1,6 @@
 /**
- * What travels between a client and the broker, as plain data: requests, which wait for an answer, commands, which do
- * not, and what the broker sends by itself.
+ * The frames between a client and the broker, as plain data: requests, which the broker answers; commands, which it does
+ * not answer; and events, which the broker sends by itself.
  */
 import type {
   DriverDelivery,
@@ -73,7 +73,7 @@ export interface MethodId {
 
 const method = (name: string, classId: number, methodId: number): MethodId => ({ name, classId, methodId })
 
-/** The numbers for what has none: faults that no method caused. */
+/** The numbers of a fault that no method caused. */
 export const noMethod = method("none", 0, 0)
 
 /** The method that carries each request and command. */

@@ -7,10 +7,10 @@ import type { Headers, HeaderValue } from "effect-amqp/AmqpMessage"
 
 const kinds: ReadonlySet<HeaderValue> = new Set(["all", "any", "all-with-x", "any-with-x"])
 
-/** Whether `x-match` has a value that RabbitMQ accepts; absent, it means `all`. */
+/** Tells if RabbitMQ accepts a value of `x-match`. Defaults to `"all"`. */
 export const isValidMatch = (value: HeaderValue | undefined): boolean => value === undefined || kinds.has(value)
 
-/** Structural equality of header values: bytes by content, dates by whole seconds, tables by their entries. */
+/** Compares header values: bytes by content, dates by whole seconds, tables by their entries. */
 export const sameValue = (a: HeaderValue | undefined, b: HeaderValue | undefined): boolean => {
   if (a === b) return true
   if (typeof a !== "object" || typeof b !== "object" || a === null || b === null) return false
@@ -30,7 +30,7 @@ export const sameValue = (a: HeaderValue | undefined, b: HeaderValue | undefined
   return true
 }
 
-/** Whether a binding with these arguments takes a message with these headers. A `null` argument asks for presence. */
+/** Tells if a binding with these arguments takes a message with these headers. A `null` argument asks for presence. */
 export const headersMatch = (binding: Headers, headers: Headers): boolean => {
   const kind = binding["x-match"] ?? "all"
   const withX = kind === "all-with-x" || kind === "any-with-x"

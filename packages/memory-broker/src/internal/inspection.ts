@@ -4,7 +4,12 @@
 import type { Link } from "./link.ts"
 import type { Network } from "./network.ts"
 
-/** How much clients have open. After everything that used the broker has closed, all of it is 0. */
+/**
+ * How much clients have open. Every number is 0 once everything that used the broker has closed.
+ *
+ * @category models
+ * @since 0.1.0
+ */
 export interface Counts {
   readonly connections: number
   readonly channels: number
@@ -17,11 +22,16 @@ export interface Counts {
   readonly listeners: number
   /** Confirms that a fault holds back or has lost, on channels that are open. */
   readonly unconfirmed: number
-  /** Timers that are set for frames under way; those of message and queue expiry are not counted. */
+  /** Timers that are set for frames under way. Timers of messages and queues are not counted. */
   readonly timers: number
 }
 
-/** A queue at this moment. */
+/**
+ * A queue at this moment.
+ *
+ * @category models
+ * @since 0.1.0
+ */
 export interface QueueState {
   readonly name: string
   /** Messages that wait for a consumer. */

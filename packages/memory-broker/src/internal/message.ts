@@ -6,21 +6,21 @@ import type { HeaderValue } from "effect-amqp/AmqpMessage"
 
 export interface Message {
   readonly exchange: string
-  /** The key it was published with, then the `CC` and `BCC` keys. */
+  /** The routing key of the publish, then the `CC` and `BCC` keys. */
   readonly routingKeys: readonly [string, ...Array<string>]
   readonly properties: WireProperties
   readonly body: Uint8Array
 }
 
-/** Whether a durable queue still has it after the broker was restarted. */
+/** Tells if a durable queue keeps the message when the broker restarts. */
 export const isPersistent = (message: Message): boolean => message.properties.deliveryMode === 2
 
 const extraKeys = (value: HeaderValue | undefined): ReadonlyArray<string> =>
   Array.isArray(value) ? value.filter((key) => typeof key === "string") : []
 
 /**
- * The message that a publish puts into the broker: sender-selected keys of the `CC` and `BCC` headers are added, and
- * `BCC` is removed, so that receivers do not see it.
+ * Makes the message that a publish puts into the broker. It has the sender-selected keys of the headers `CC` and `BCC`,
+ * and no header `BCC`, which receivers must not see.
  *
  * @see https://www.rabbitmq.com/docs/sender-selected
  */

@@ -7,10 +7,10 @@ import type { Broker } from "./broker.ts"
 import type { Timer } from "./timers.ts"
 import type { Trace } from "./trace.ts"
 
-/** Rounds of one turn; then other fibers get theirs. */
+/** Rounds of one turn, after which other fibers get theirs. */
 const roundsPerTurn = 1000
 
-/** A connection, as far as taking turns is concerned. */
+/** A connection that takes turns. */
 export interface Party {
   /** Let the broker handle what has arrived. */
   readonly process: () => void
@@ -49,7 +49,7 @@ export class Network<Link extends Party> {
     return this.#handled
   }
 
-  /** Run a task soon, but never inside the caller. */
+  /** Run a task soon, after the caller has returned. */
   later(task: () => void): void {
     this.#dispatcher.scheduleTask(task, 0)
   }
@@ -97,7 +97,7 @@ export class Network<Link extends Party> {
     if (next.done !== true) this.wake(next.value)
   }
 
-  /** Whether the broker may handle one more frame; when it may not, it falls silent. */
+  /** Count one more frame. Returns `false`, and lets the broker fall silent, if it may not handle that frame. */
   admit(): boolean {
     const { faults } = this.broker
     if (this.#isSilent) return false
@@ -110,7 +110,7 @@ export class Network<Link extends Party> {
     return true
   }
 
-  /** Whether the frame that was just handled is the one after which its connection is cut. */
+  /** Tells if the connection of the frame that was just handled is to be cut. */
   cutsNow(): boolean {
     const { faults } = this.broker
     if (--faults.cutAfter > 0) return false

@@ -1,5 +1,5 @@
 /**
- * What RabbitMQ checks of a message before it routes it; a message that fails closes the channel.
+ * The checks that RabbitMQ makes before it routes a message. A message that fails one closes the channel.
  */
 import type { WireProperties } from "effect-amqp/AmqpDriver"
 import { longestExpiry, wireType } from "./queueSettings.ts"
@@ -19,7 +19,7 @@ export const checkSize = (body: Uint8Array, maxMessageSize: number): void => {
   throw preconditionFailed(`message size ${body.length} is larger than configured max size ${maxMessageSize}`)
 }
 
-/** Fail with RabbitMQ's refusal of a message with these properties, if it refuses it. */
+/** Fail as RabbitMQ does if it refuses a message with these properties. */
 export const checkProperties = (properties: WireProperties, user: string): void => {
   const { deliveryMode, expiration, headers, userId } = properties
   if (userId !== undefined && userId !== user) {

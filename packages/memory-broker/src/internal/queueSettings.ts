@@ -1,5 +1,5 @@
 /**
- * The arguments of a queue, read once: what RabbitMQ accepts, and what it says of what it does not.
+ * The arguments of a queue, read once: the values that RabbitMQ accepts, and its refusals of the others.
  */
 import type { QueueDeclaration } from "effect-amqp/AmqpDriver"
 import type { Headers, HeaderValue } from "effect-amqp/AmqpMessage"
@@ -10,7 +10,7 @@ import { readAge } from "./streamOffset.ts"
 
 export type QueueType = "classic" | "quorum" | "stream"
 
-/** What to do with a message for which a queue with a maximum length has no room. */
+/** The fate of a message for which a queue with a maximum length has no room. */
 export type Overflow = "drop-head" | "reject-publish" | "reject-publish-dlx"
 
 export interface QueueSettings {
@@ -37,7 +37,7 @@ export interface QueueSettings {
 /** Ten years in milliseconds: RabbitMQ's limit for every kind of expiry. */
 export const longestExpiry = 10 * 365 * 24 * 60 * 60 * 1000
 
-/** AMQP's name of the type that a value is encoded as, as RabbitMQ prints it. */
+/** Names the AMQP type that a value is encoded as, as RabbitMQ prints it. */
 export const wireType = (value: HeaderValue): string => {
   switch (typeof value) {
     case "string":
@@ -76,10 +76,10 @@ export const assertSame = (
   if (received !== current) throw inequivalent(what, property, `'${received}'`, `'${current}'`)
 }
 
-/** Arguments whose absence means the same as this value. */
+/** The values that arguments have when they are absent. */
 const defaults: Headers = { "x-queue-type": "classic" }
 
-/** The same for the entries of an arguments table. */
+/** Fail as RabbitMQ does when something is declared again with other arguments. */
 export const assertSameArguments = (
   what: string,
   names: ReadonlyArray<string>,
@@ -154,7 +154,7 @@ const deprecated = (feature: string): string =>
   "To continue using this feature when it is not permitted by default, set the following parameter in your " +
   "configuration."
 
-/** RabbitMQ's reading of the arguments of a queue, or the fault with which it refuses them. */
+/** Read the arguments of a queue. Throws the fault with which RabbitMQ refuses them. */
 export const readSettings = (
   declaration: QueueDeclaration,
   vhost: string,
@@ -248,7 +248,7 @@ export const readSettings = (
     deadLetterRoutingKey,
     maxPriority: whole("x-max-priority", 0, 255) ?? 0,
     singleActiveConsumer,
-    // RabbitMQ takes anything here and reads only whole numbers.
+    // RabbitMQ accepts any value here, and reads only whole numbers.
     deliveryLimit: typeof limit !== "number" || !Number.isInteger(limit)
       ? dialect.deliveryLimit
       : limit < 0 && dialect.readsNegativeLimit

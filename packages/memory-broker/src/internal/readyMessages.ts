@@ -6,11 +6,11 @@ import type { Message } from "./message.ts"
 /** A message in one queue. */
 export interface Entry {
   readonly message: Message
-  /** Its place in the queue: a message that is requeued goes back there. */
+  /** The place in the queue, to which a message that is requeued goes back. */
   readonly position: number
   readonly priority: number
   readonly size: number
-  /** Milliseconds on the Clock; undefined if it does not expire. */
+  /** Milliseconds on the Clock. Undefined for a message that does not expire. */
   readonly expiresAt: number | undefined
   redelivered: boolean
   /** `x-delivery-count`: deliveries that the broker counts as failed. */
@@ -73,7 +73,7 @@ class Run {
 
 const byPosition = (a: Entry, b: Entry): number => a.position - b.position
 
-/** How requeued messages rejoin the others: classic queues keep places, quorum queues hand returns out first. */
+/** The order of requeued messages: a classic queue keeps their places, a quorum queue hands them out first. */
 export type RequeueOrder = "byPosition" | "returnsFirst"
 
 export class ReadyMessages {
@@ -144,7 +144,7 @@ export class ReadyMessages {
     }
   }
 
-  /** Take the expired messages off the head: one that is behind a message that still lives stays where it is. */
+  /** Take the expired messages off the head. An expired message behind one that lives stays where it is. */
   shiftExpired(now: number): Array<Entry> {
     const expired: Array<Entry> = []
     for (let head = this.peek(); head?.expiresAt !== undefined && head.expiresAt <= now; head = this.peek()) {

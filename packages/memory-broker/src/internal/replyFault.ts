@@ -1,17 +1,17 @@
 /**
- * What RabbitMQ says when it refuses something: the reply code, the text, and whether the channel or the whole
- * connection is closed for it. The texts are RabbitMQ's own, because clients read them.
+ * The answers with which RabbitMQ refuses something: a reply code, a text, and what is closed for it, the channel or the
+ * connection. The texts are RabbitMQ's own, because clients read them.
  */
 
 import type { Dialect } from "./brokerVersion.ts"
 
-/** Thrown inside the broker and caught where a frame is handled: the state is left as it was before the frame. */
+/** Ends the handling of a frame. The broker's state is then as it was before that frame. */
 export class ReplyFault extends Error {
   readonly scope: "channel" | "connection"
   readonly replyCode: number
   readonly replyText: string
   constructor(scope: "channel" | "connection", replyCode: number, replyText: string) {
-    // A fault is an answer, not a defect: nobody reads its stack, and capturing one costs more than the rest.
+    // Nobody reads the stack of an answer, and capturing one costs more than the rest.
     const limit = Error.stackTraceLimit
     Error.stackTraceLimit = 0
     super(replyText)
@@ -34,7 +34,7 @@ export const fitted = (fault: ReplyFault, dialect: Dialect): ReplyFault => {
   return new ReplyFault(fault.scope, fault.replyCode, cut)
 }
 
-/** `'orders' in vhost '/'`, as RabbitMQ names things. */
+/** Names an entity as RabbitMQ does: `queue 'orders' in vhost '/'`. */
 export const named = (kind: "queue" | "exchange", name: string, vhost: string): string =>
   `${kind} '${name}' in vhost '${vhost}'`
 

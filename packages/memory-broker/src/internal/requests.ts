@@ -1,5 +1,5 @@
 /**
- * The methods that the broker answers: checks of permissions, then the change of the virtual host, then the answer.
+ * The methods that the broker answers. Each checks permissions, changes the virtual host, and returns the answer.
  */
 import * as Option from "effect/Option"
 import type { Accounts, Permission } from "./accounts.ts"
@@ -114,7 +114,7 @@ export class Requests {
     this.#accounts.assert(channel.connection.user, channel.connection.vhost.name, permission, kind, name)
   }
 
-  /** The name that a client means: an empty one is the queue that it declared last. */
+  /** Read the name of a queue. An empty name is the queue that the channel declared last. */
   #queueName(channel: Channel, name: string): string {
     if (name !== "") return name
     if (channel.lastQueue === undefined) throw notFound("no previously declared queue")

@@ -1,12 +1,12 @@
 /**
- * The broker's only way to wait: timers on the Clock, one fiber that sleeps until the earliest of them.
+ * The broker's only way to wait: timers on the Clock. One fiber sleeps until the earliest of them.
  */
 import type * as Clock from "effect/Clock"
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
 
-/** A timer that has not fired; `cancel` is idempotent. */
+/** A timer that has not fired. Cancelling it twice does nothing. */
 export interface Timer {
   readonly at: number
   readonly cancel: () => void
@@ -23,7 +23,7 @@ const isBefore = (a: Pending, b: Pending): boolean => a.at < b.at || (a.at === b
 export class Timers {
   readonly #clock: Clock.Clock
   readonly #fork: <A, E>(effect: Effect.Effect<A, E>) => Fiber.Fiber<A, E>
-  /** A binary heap; cancelled timers stay in it until they come to the top. */
+  /** A binary heap. Cancelled timers stay in it until they come to the top. */
   readonly #heap: Array<Pending> = []
   #sequence = 0
   #count = 0

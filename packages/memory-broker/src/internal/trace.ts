@@ -6,7 +6,7 @@ import type { ChannelEvent, Command, MethodId, Request } from "./frames.ts"
 import { methods } from "./frames.ts"
 import type { ReplyFault } from "./replyFault.ts"
 
-/** Something that travelled, or happened to a connection. */
+/** A frame, or an event of a connection. */
 export type Traced =
   | Request
   | Command
@@ -21,7 +21,7 @@ export type Traced =
   | { readonly _tag: "ChannelClosed"; readonly fault: ReplyFault; readonly method: MethodId }
   | { readonly _tag: "ConnectionClosed"; readonly fault: ReplyFault }
 
-/** Called for each frame: whose it is, its channel number (0 for the connection), and its direction. */
+/** Tells of a frame: its connection, its channel number (0 for the connection) and its direction. */
 export type Trace = (connectionName: string, channel: number, direction: "in" | "out", traced: Traced) => void
 
 export const noTrace: Trace = () => {}
@@ -83,6 +83,6 @@ const describe = (traced: Traced): string => {
   }
 }
 
-/** One line: the connection's name, the channel, the direction as the client sees it, and what it was. */
+/** Renders one line: the name of the connection, the channel, the direction as the client sees it, and the frame. */
 export const renderTrace: (...args: Parameters<Trace>) => string = (connectionName, channel, direction, traced) =>
   `${connectionName} ch ${channel} ${direction === "in" ? "→" : "←"} ${describe(traced)}`

@@ -42,7 +42,7 @@ export class VirtualHost {
   readonly exchanges = new Map<string, Exchange>()
   readonly queues = new Map<string, Queue>()
   readonly dialect: Dialect
-  /** The virtual host is known, and its processes are not running. */
+  /** The virtual host exists, and is not running. */
   isDown = false
   readonly #host: QueueHost
   readonly #now: () => number
@@ -74,7 +74,7 @@ export class VirtualHost {
     return queue
   }
 
-  /** A queue that a connection may use: not one that is exclusive to another. */
+  /** Find a queue that a connection may use. A queue that is exclusive to another connection is refused. */
   queueFor(owner: object, name: string): Queue {
     const queue = this.queue(name)
     if (queue.owner !== undefined && queue.owner !== owner) throw resourceLocked(name, this.name)
@@ -170,7 +170,7 @@ export class VirtualHost {
     this.#deleteIfAbandoned(from)
   }
 
-  /** The queue of that name: an equivalent one that exists, or a new one. */
+  /** Find the equivalent queue of that name, or add it. */
   declareQueue(declaration: QueueDeclaration, owner: object): Queue {
     const name = declaration.queue
     const what = named("queue", name, this.name)
@@ -191,7 +191,7 @@ export class VirtualHost {
     return this.dialect.storesQueueType ? { "x-queue-type": "classic", ...args } : args
   }
 
-  /** A new queue under a name that is free. */
+  /** Add a queue under a name that is free. */
   addQueue(declaration: QueueDeclaration, owner: object): Queue {
     const settings = readSettings(declaration, this.name, this.dialect)
     const queue = settings.type === "stream"
