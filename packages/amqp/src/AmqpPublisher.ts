@@ -31,9 +31,11 @@ import * as Monotonic from "./internal/monotonic.ts"
 import * as Batches from "./internal/publisher/batch.ts"
 import type { Channels } from "./internal/publisher/channels.ts"
 import * as PublishChannels from "./internal/publisher/channels.ts"
+import type { Purpose } from "./internal/publisher/metrics.ts"
 import { PublisherMetrics } from "./internal/publisher/metrics.ts"
 import * as Preparing from "./internal/publisher/prepare.ts"
 import * as Single from "./internal/publisher/single.ts"
+import * as Spans from "./internal/publisher/span.ts"
 import * as WakeLater from "./internal/wakeLater.ts"
 import type { BatchError, BatchFailure, PublishError } from "./PublishError.ts"
 
@@ -169,6 +171,12 @@ export interface Options {
    * header `traceparent`. A span costs time even if nobody exports it. Defaults to `false`.
    */
   readonly tracing?: boolean | undefined
+  /**
+   * Whose messages it publishes: metrics tell the copies of a consumer's retry from the application's messages.
+   *
+   * @internal
+   */
+  readonly purpose?: Purpose | undefined
   /** Bounds how long the end of the scope waits for messages on their way. Defaults to `5 seconds`. */
   readonly drainTimeout?: Duration.Input | undefined
 }
@@ -194,7 +202,6 @@ const open = Effect.fnUntraced(function*(
   const maxInFlight = yield* count("maxInFlight", options.maxInFlight ?? 1000)
   const maxInFlightBytes = yield* count("maxInFlightBytes", options.maxInFlightBytes ?? 16 * 1024 * 1024)
   const maxWaiting = yield* count("maxWaiting", options.maxWaiting ?? 10_000)
-  const tracing = options.tracing === true
 
   const clock = yield* Clock.Clock
   // From 0 on, because a small number in each message needs no memory of its own.
@@ -203,6 +210,7 @@ const open = Effect.fnUntraced(function*(
   const metrics: PublisherMetrics = new PublisherMetrics(
     yield* Effect.context<never>(),
     wakeLater,
+    options.purpose ?? "publish",
     () => channels.counts()
   )
   const channels: Channels = yield* PublishChannels.make({
@@ -221,15 +229,16 @@ const open = Effect.fnUntraced(function*(
   // After the channels', so that it runs before: they are closed when nothing is on its way any more.
   yield* Effect.addFinalizer(() => drain(channels, drainTimeout))
 
-  const prepare = Preparing.make(maxMessageBytes, () => {
-    metrics.failed++
+  const prepare = Preparing.make(maxMessageBytes, (exchange, reason) => {
+    metrics.to(exchange).settled(reason, 0)
     metrics.changed()
   })
-  const batches = { channels, prepare, wakeLater, clock, tracing, maxInFlight, maxInFlightBytes }
+  const spans = options.tracing === true ? Spans.make(clock, channels.session) : undefined
+  const batches = { channels, prepare, wakeLater, spans, maxInFlight, maxInFlightBytes }
 
   return AmqpPublisher.of({
     [TypeId]: TypeId,
-    publish: Single.make({ channels, prepare, wakeLater, clock, tracing }),
+    publish: Single.make({ channels, prepare, wakeLater, spans }),
     publishAll: (messages, batch) => Batches.publishAll(batches, messages, batch?.inFlight),
     sink: <E = PublishError, R = never>(
       stream: { readonly inFlight?: number | undefined; readonly onFailure?: OnFailure<E, R> | undefined } = {}

@@ -24,8 +24,9 @@ const make = (maxInFlight: number) => {
   const written: Array<string> = []
   const settled: Array<string> = []
   const told = { isBusy: false }
-  const metrics = new PublisherMetrics(Context.empty(), nothing, () => queue.counts())
+  const metrics = new PublisherMetrics(Context.empty(), nothing, "publish", () => queue.counts())
   const roster = new Roster(metrics, {
+    now: () => 0,
     onBusy() {
       told.isBusy = true
     },

@@ -76,7 +76,11 @@ describe("what an AmqpPublisher shows", () => {
         yield* publisher.publishAll([paid(2)])
         yield* reason(publisher.publish(paid(3, { routingKey: "nobody" })))
       }).pipe(Effect.withTracer(tracer))
-      assert.deepStrictEqual(spans.map((span) => span.name), ["publish orders", "publish orders", "publish orders"])
+      assert.deepStrictEqual(spans.map((span) => span.name), [
+        "publish orders:paid",
+        "publish orders:paid",
+        "publish orders:nobody"
+      ])
       assert.deepStrictEqual(spans.map((span) => span.kind), ["producer", "producer", "producer"])
       assert.strictEqual(spans[0]!.attributes.get("messaging.system"), "rabbitmq")
       assert.deepStrictEqual(

@@ -184,7 +184,10 @@ export const make = Effect.fnUntraced(function*(
         yield* Scope.provide(AmqpTopology.declare(AmqpTopology.make(...queues)), declarations)
       }
       for (const { name } of queues) declared.add(name)
-      publisher ??= yield* Scope.provide(AmqpPublisher.make({ maxMessageBytes: Number.MAX_SAFE_INTEGER }), scope)
+      publisher ??= yield* Scope.provide(
+        AmqpPublisher.make({ maxMessageBytes: Number.MAX_SAFE_INTEGER, purpose: "retry" }),
+        scope
+      )
       known.set(schedule, compiled)
       return compiled
     })).pipe(Effect.provideService(AmqpConnection, connection))

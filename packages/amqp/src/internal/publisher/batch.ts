@@ -2,7 +2,6 @@
  * Many messages by one fiber: a window of them is kept on its way, each has its own outcome, and the fiber sleeps while
  * the window is full. The messages of a window wait together, so that their deadlines run together.
  */
-import type * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Pull from "effect/Pull"
@@ -27,8 +26,7 @@ export interface BatchOptions {
   readonly channels: Channels
   readonly prepare: Prepare
   readonly wakeLater: WakeLater
-  readonly clock: Clock.Clock
-  readonly tracing: boolean
+  readonly spans: Span.Spans | undefined
   /** The window of a batch that has none of its own. */
   readonly maxInFlight: number
   readonly maxInFlightBytes: number
@@ -170,7 +168,7 @@ const withBatch = <A, E, R>(
 
 /** Puts messages into a batch as it has room for them. */
 const feed = Effect.fnUntraced(function*<E, R>(
-  { clock, prepare, tracing }: BatchOptions,
+  { prepare, spans }: BatchOptions,
   batch: Batch,
   messages: Iterable<Message>,
   onFailures: Effect.Effect<void, E, R>
@@ -180,10 +178,11 @@ const feed = Effect.fnUntraced(function*<E, R>(
       yield* batch.room
       if (batch.failures.length > 0) yield* onFailures
     }
-    if (tracing) {
-      const span = yield* Span.begin(message)
+    if (spans !== undefined) {
+      const span = yield* spans.begin(message)
       const encoded = prepare(message, Span.headers(message, span))
-      batch.push(message, encoded, (exit) => Span.end(span, clock, exit))
+      spans.encoded(span, encoded)
+      batch.push(message, encoded, (exit) => spans.end(span, exit))
     } else {
       batch.push(message, prepare(message))
     }

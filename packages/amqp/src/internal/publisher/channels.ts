@@ -9,6 +9,7 @@ import * as Latch from "effect/Latch"
 import type * as Scope from "effect/Scope"
 import type { AmqpError } from "../../AmqpError.ts"
 import { ConfirmTimeout } from "../../PublishError.ts"
+import type { Session } from "../connection/session.ts"
 import type { Encoded } from "../wire/encodeMessage.ts"
 import type { ChannelOptions } from "./channel.ts"
 import * as PublishChannel from "./channel.ts"
@@ -35,6 +36,8 @@ export interface Channels {
   /** Gives up the messages of some owners. */
   readonly abandonAll: (isOwned: (owner: Owner) => boolean) => void
   readonly counts: () => QueueCounts
+  /** The session that messages are written on now. */
+  readonly session: () => Session | undefined
   /** Tells if one more message may wait without another losing its place for it. */
   readonly hasRoom: () => boolean
   /** Opens the main channel; returns when it is ready. */
@@ -60,6 +63,7 @@ export const make = Effect.fnUntraced(function*(
   let intake: Intake = { _tag: "Open" }
 
   const roster: Roster = new Roster(metrics, {
+    now,
     onBusy: () => deadlines.begin(),
     onIdle() {
       wakeLater(() => {
@@ -172,6 +176,7 @@ export const make = Effect.fnUntraced(function*(
     hasRoom: () =>
       options.whenFull === "wait" ||
       (main.queue.waiting < options.maxWaiting && quarantine.queue.waiting < options.maxWaiting),
+    session: () => main.queue.session,
     counts() {
       const [one, other] = [main.queue.counts(), quarantine.queue.counts()]
       return {

@@ -1,10 +1,15 @@
 /**
- * What publishers count, for every exporter of Effect's metrics. Counts are gathered in plain fields and handed over
- * once for all that a batch of frames changed.
+ * What publishers count, for every exporter of Effect's metrics: by exchange, and apart for what the application
+ * publishes and for the copies that a consumer's retry makes. Counts are gathered in plain fields and handed over once
+ * for all that a batch of frames changed. The gauges of several publishers add up.
+ *
+ * @see https://opentelemetry.io/docs/specs/semconv/messaging/messaging-metrics/
  */
 import type * as Context from "effect/Context"
 import * as Metric from "effect/Metric"
 import type { WakeLater } from "../wakeLater.ts"
+import { exchangeLabel } from "../wire/exchangeLabel.ts"
+import type { Outcome } from "./entry.ts"
 
 const confirmed = Metric.counter("amqp_publisher_confirmed", {
   description: "Messages that the broker confirmed and did not return",
@@ -26,12 +31,22 @@ const republished = Metric.counter("amqp_publisher_republished", {
   description: "Messages that were written again after a nack, or after their channel or connection was lost",
   incremental: true
 })
+const sent = Metric.counter("messaging.client.sent.messages", {
+  description: "Messages whose publish has ended, by the type of its error if it failed",
+  incremental: true
+})
 const waiting = Metric.gauge("amqp_publisher_waiting", { description: "Messages that wait to be written" })
 const inFlight = Metric.gauge("amqp_publisher_in_flight", { description: "Messages written and not confirmed yet" })
 const latency = Metric.histogram("amqp_publisher_confirm_latency", {
   description: "From the last write of a message to its confirm; of several confirmed at once, the oldest",
   attributes: { time_unit: "milliseconds" },
   boundaries: Metric.exponentialBoundaries({ start: 1, factor: 2, count: 16 })
+})
+const duration = Metric.histogram("messaging.client.operation.duration", {
+  description: "From the call of a publish to its outcome",
+  attributes: { unit: "s" },
+  // The convention's own boundaries.
+  boundaries: [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10]
 })
 
 /** Counts the messages of a queue, or of a publisher, at one moment. */
@@ -41,27 +56,118 @@ export interface QueueCounts {
   readonly inFlightBytes: number
 }
 
-/** The counts of one publisher. */
-export class PublisherMetrics {
-  readonly #context: Context.Context<never>
-  readonly #wakeLater: WakeLater
-  readonly #counts: () => QueueCounts
-  #isDue = false
+/** Whose messages a publisher has: the application's, or the copies of a consumer's retry. */
+export type Purpose = "publish" | "retry"
+
+/** What was counted of the messages to one exchange, and not handed over yet. */
+class Destination {
   confirmed = 0
   failed = 0
   returned = 0
   nacked = 0
   republished = 0
+  /** By the tag of the reason. */
+  readonly #sentByError = new Map<string, Metric.Counter<number>>()
+  readonly #attributes: Record<string, string>
+  readonly #context: Context.Context<never>
+  readonly #duration: Metric.Histogram<number>
+  readonly #sent: Metric.Counter<number>
+  readonly #counters: ReadonlyArray<
+    readonly ["confirmed" | "failed" | "returned" | "nacked" | "republished", Metric.Counter<number>]
+  >
 
-  constructor(context: Context.Context<never>, wakeLater: WakeLater, counts: () => QueueCounts) {
+  constructor(exchange: string, purpose: Purpose, context: Context.Context<never>) {
+    const own = { exchange: exchangeLabel(exchange), purpose }
+    this.#context = context
+    this.#attributes = {
+      "messaging.system": "rabbitmq",
+      "messaging.operation.name": purpose,
+      "messaging.destination.name": exchangeLabel(exchange)
+    }
+    this.#duration = Metric.withAttributes(duration, this.#attributes)
+    this.#sent = Metric.withAttributes(sent, this.#attributes)
+    this.#counters = [
+      ["confirmed", Metric.withAttributes(confirmed, own)],
+      ["failed", Metric.withAttributes(failed, own)],
+      ["returned", Metric.withAttributes(returned, own)],
+      ["nacked", Metric.withAttributes(nacked, own)],
+      ["republished", Metric.withAttributes(republished, own)]
+    ]
+  }
+
+  /** Records the outcome of a message, so many milliseconds after its publish was called. */
+  settled(outcome: Outcome, millis: number): void {
+    if (outcome === undefined) {
+      this.confirmed++
+      this.#duration.updateUnsafe(millis / 1000, this.#context)
+      return
+    }
+    this.failed++
+    const failure = { ...this.#attributes, "error.type": outcome._tag }
+    Metric.withAttributes(duration, failure).updateUnsafe(millis / 1000, this.#context)
+    let counter = this.#sentByError.get(outcome._tag)
+    if (counter === undefined) {
+      counter = Metric.withAttributes(sent, failure)
+      this.#sentByError.set(outcome._tag, counter)
+    }
+    counter.updateUnsafe(1, this.#context)
+  }
+
+  flush(): void {
+    if (this.confirmed > 0) this.#sent.updateUnsafe(this.confirmed, this.#context)
+    for (const [field, counter] of this.#counters) {
+      if (this[field] === 0) continue
+      counter.updateUnsafe(this[field], this.#context)
+      this[field] = 0
+    }
+  }
+}
+
+/** The counts of one publisher. */
+export class PublisherMetrics {
+  readonly #context: Context.Context<never>
+  readonly #wakeLater: WakeLater
+  readonly #purpose: Purpose
+  readonly #counts: () => QueueCounts
+  readonly #waiting: Metric.Gauge<number>
+  readonly #inFlight: Metric.Gauge<number>
+  readonly #latency: Metric.Histogram<number>
+  readonly #destinations = new Map<string, Destination>()
+  /** Most publishers publish to one exchange. */
+  #last: { readonly exchange: string; readonly destination: Destination } | undefined
+  #told = { waiting: 0, inFlight: 0 }
+  #isDue = false
+
+  constructor(
+    context: Context.Context<never>,
+    wakeLater: WakeLater,
+    purpose: Purpose,
+    counts: () => QueueCounts
+  ) {
     this.#context = context
     this.#wakeLater = wakeLater
+    this.#purpose = purpose
     this.#counts = counts
+    this.#waiting = Metric.withAttributes(waiting, { purpose })
+    this.#inFlight = Metric.withAttributes(inFlight, { purpose })
+    this.#latency = Metric.withAttributes(latency, { purpose })
+  }
+
+  /** Counts the messages to an exchange. */
+  to(exchange: string): Destination {
+    if (this.#last?.exchange === exchange) return this.#last.destination
+    let destination = this.#destinations.get(exchange)
+    if (destination === undefined) {
+      destination = new Destination(exchange, this.#purpose, this.#context)
+      this.#destinations.set(exchange, destination)
+    }
+    this.#last = { exchange, destination }
+    return destination
   }
 
   /** Records one confirm of one or many messages: the milliseconds since the oldest of them was written. */
   latency(millis: number): void {
-    latency.updateUnsafe(millis, this.#context)
+    this.#latency.updateUnsafe(millis, this.#context)
   }
 
   /** Hears that counts may have changed, and hands them over when the driver's callback is over. */
@@ -73,23 +179,10 @@ export class PublisherMetrics {
 
   readonly #flush = (): void => {
     this.#isDue = false
-    this.#add(confirmed, this.confirmed)
-    this.#add(failed, this.failed)
-    this.#add(returned, this.returned)
-    this.#add(nacked, this.nacked)
-    this.#add(republished, this.republished)
-    this.confirmed =
-      this.failed =
-      this.returned =
-      this.nacked =
-      this.republished =
-        0
+    for (const destination of this.#destinations.values()) destination.flush()
     const counts = this.#counts()
-    waiting.updateUnsafe(counts.waiting, this.#context)
-    inFlight.updateUnsafe(counts.inFlight, this.#context)
-  }
-
-  #add(counter: Metric.Counter<number>, count: number): void {
-    if (count > 0) counter.updateUnsafe(count, this.#context)
+    this.#waiting.modifyUnsafe(counts.waiting - this.#told.waiting, this.#context)
+    this.#inFlight.modifyUnsafe(counts.inFlight - this.#told.inFlight, this.#context)
+    this.#told = counts
   }
 }

@@ -12,14 +12,23 @@ import { Refused } from "../wire/limits.ts"
 export type Prepare = (message: Message, headers?: Headers) => Encoded | PublishError
 
 /** Makes the preparation of a publisher. `onRefused`: a message has failed before it was submitted. */
-export const make = (maxMessageBytes: number, onRefused: () => void): Prepare => {
+export const make = (
+  maxMessageBytes: number,
+  onRefused: (exchange: string, reason: PublishErrorReason) => void
+): Prepare => {
   // Short, because a UUID in each message costs RabbitMQ a tenth of the messages that it can take.
   const prefix = Buffer.from(crypto.getRandomValues(new Uint8Array(9))).toString("base64url")
   let sequence = 0
   const nextId = () => prefix + (++sequence).toString(36)
 
-  const refuse = (messageId: string | undefined, reason: PublishErrorReason): PublishError => {
-    onRefused()
+  const refuse = (
+    { exchange }: Message,
+    messageId: string | undefined,
+    reason: PublishErrorReason
+  ): PublishError => {
+    // What was given from JavaScript may be anything.
+    const name = typeof exchange === "object" && exchange !== null ? exchange.name : exchange
+    onRefused(typeof name === "string" ? name : "", reason)
     return new PublishError({ messageId, reason })
   }
 
@@ -28,6 +37,7 @@ export const make = (maxMessageBytes: number, onRefused: () => void): Prepare =>
     if (encoded instanceof Refused) {
       const { detail, field } = encoded
       return refuse(
+        message,
         message.messageId,
         field === "body"
           ? new EncodeError({ published: "no", detail })
@@ -37,6 +47,6 @@ export const make = (maxMessageBytes: number, onRefused: () => void): Prepare =>
     const bytes = encoded.body.byteLength
     return bytes <= maxMessageBytes
       ? encoded
-      : refuse(encoded.properties.messageId, new TooLarge({ published: "no", bytes, limit: maxMessageBytes }))
+      : refuse(message, encoded.properties.messageId, new TooLarge({ published: "no", bytes, limit: maxMessageBytes }))
   }
 }

@@ -159,6 +159,11 @@ export class PublishQueue implements Holder {
     return at.session.blocked === undefined ? "window" : "unblocked"
   }
 
+  /** The session of the present channel. */
+  get session(): Session | undefined {
+    return this.#at._tag === "On" ? this.#at.session : undefined
+  }
+
   /** Writes to a channel that is ready from now on. */
   attach(attachment: Attachment): void {
     this.#at = { _tag: "On", ...attachment, window: new Window(), isDraining: false }
@@ -299,7 +304,7 @@ export class PublishQueue implements Holder {
     }
     if (tag < 0) return false
     this.#waiting.shift()
-    if (entry.written > 0) this.#roster.metrics.republished++
+    if (entry.written > 0) this.#roster.metrics.to(entry.encoded.exchange).republished++
     entry.written++
     entry.writtenAt = now
     entry.state = "InFlight"
@@ -317,11 +322,11 @@ export class PublishQueue implements Holder {
     let oldest: number | undefined
     if (multiple) {
       at.window.takeUpTo(tag, (entry) => {
-        if (this.#answered(at, entry, ack)) oldest ??= entry.writtenAt
+        if (this.#answered(at, entry, ack, now)) oldest ??= entry.writtenAt
       })
     } else {
       const entry = at.window.take(tag)
-      if (entry !== undefined && this.#answered(at, entry, ack)) oldest = entry.writtenAt
+      if (entry !== undefined && this.#answered(at, entry, ack, now)) oldest = entry.writtenAt
     }
     if (oldest !== undefined) this.#roster.metrics.latency(now - oldest)
     this.#pump(now)
@@ -329,7 +334,7 @@ export class PublishQueue implements Holder {
   }
 
   /** Handles the answer for one message, and tells if it was confirmed. */
-  #answered(at: On, entry: Entry, ack: boolean): boolean {
+  #answered(at: On, entry: Entry, ack: boolean, now: number): boolean {
     if (this.#lane._tag === "Quarantine") this.#lane.turns.answered(entry)
     if (!this.#refused.isEmpty) this.#refused.clear(entry.encoded)
     if (entry.suspicion !== undefined) {
@@ -344,7 +349,7 @@ export class PublishQueue implements Holder {
       entry.nacked = { times: (entry.nacked?.times ?? 0) + 1, on: at }
       entry.state = "Resting"
       this.#resting.add(entry)
-      this.#roster.metrics.nacked++
+      this.#roster.metrics.to(entry.encoded.exchange).nacked++
       this.#events.onResting(entry)
       return false
     }
@@ -352,8 +357,7 @@ export class PublishQueue implements Holder {
       this.#roster.settle(entry, Outcomes.unroutable(entry, entry.returned))
       return false
     }
-    this.#roster.metrics.confirmed++
-    this.#roster.settle(entry, undefined)
+    this.#roster.settle(entry, undefined, now)
     return true
   }
 
@@ -361,7 +365,7 @@ export class PublishQueue implements Holder {
   returned(returned: DriverReturn): void {
     const at = this.#at
     if (at._tag === "Off") return
-    this.#roster.metrics.returned++
+    this.#roster.metrics.to(returned.exchange).returned++
     const entry = at.window.find((entry) => {
       const { exchange, mandatory, properties, routingKey } = entry.encoded
       return entry.returned === undefined && mandatory && properties.messageId === returned.messageId &&

@@ -5,8 +5,10 @@
 import type { Entry, Outcome } from "./entry.ts"
 import type { PublisherMetrics } from "./metrics.ts"
 
-/** What the roster tells the publisher. */
+/** What the roster asks and tells the publisher. */
 export interface RosterEvents {
+  /** Milliseconds of the clock by which entries were submitted. */
+  readonly now: () => number
   /** A message is on its way, and none was before. */
   readonly onBusy: () => void
   /** Nobody waits for a message any more. */
@@ -57,10 +59,10 @@ export class Roster {
   }
 
   /** Ends the waiting for a message. One that was abandoned in flight keeps its place until the broker has answered. */
-  settle(entry: Entry, outcome: Outcome): void {
+  settle(entry: Entry, outcome: Outcome, now: number = this.#events.now()): void {
     this.remove(entry)
     if (entry.state !== "Abandoned") entry.state = "Settled"
-    if (outcome !== undefined) this.metrics.failed++
+    this.metrics.to(entry.encoded.exchange).settled(outcome, now - entry.submittedAt)
     entry.owner.settled(outcome, entry)
   }
 

@@ -1,9 +1,9 @@
 /**
  * One message by one fiber, which waits for its outcome.
  */
-import type * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
-import type { Headers, Message } from "../../AmqpMessage.ts"
+import type * as Tracer from "effect/Tracer"
+import type { Message } from "../../AmqpMessage.ts"
 import { PublishError } from "../../PublishError.ts"
 import type { WakeLater } from "../wakeLater.ts"
 import type { Channels } from "./channels.ts"
@@ -16,8 +16,7 @@ export interface SingleOptions {
   readonly channels: Channels
   readonly prepare: Prepare
   readonly wakeLater: WakeLater
-  readonly clock: Clock.Clock
-  readonly tracing: boolean
+  readonly spans: Span.Spans | undefined
 }
 
 type Resume = (effect: Effect.Effect<void, PublishError>) => void
@@ -44,22 +43,21 @@ class Waiter implements Owner {
 }
 
 /** Makes the function that publishes one message. */
-export const make = ({ channels, clock, prepare, tracing, wakeLater }: SingleOptions) => {
-  const publish = (message: Message, headers?: Headers): Effect.Effect<void, PublishError> =>
+export const make = ({ channels, prepare, spans, wakeLater }: SingleOptions) => {
+  const publish = (message: Message, span?: Tracer.Span): Effect.Effect<void, PublishError> =>
     Effect.suspend(() => {
-      const encoded = prepare(message, headers)
+      const encoded = span === undefined ? prepare(message) : prepare(message, Span.headers(message, span))
+      if (span !== undefined) spans!.encoded(span, encoded)
       if (encoded instanceof PublishError) return Effect.fail(encoded)
       return Effect.callback<void, PublishError>((resume) => {
         const entry = channels.submit(encoded, new Waiter(resume, wakeLater))
         return Effect.sync(() => channels.abandon(entry))
       })
     })
-  if (!tracing) return (message: Message) => publish(message)
+  if (spans === undefined) return (message: Message) => publish(message)
   return (message: Message): Effect.Effect<void, PublishError> =>
     Effect.flatMap(
-      Span.begin(message),
-      (span) =>
-        Effect.onExit(publish(message, Span.headers(message, span)), (exit) =>
-          Effect.sync(() => Span.end(span, clock, exit)))
+      spans.begin(message),
+      (span) => Effect.onExit(publish(message, span), (exit) => Effect.sync(() => spans.end(span, exit)))
     )
 }
