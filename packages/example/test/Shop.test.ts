@@ -1,5 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
+import { describeWithSharedBroker } from "effect-amqp-test-rig/RabbitMqSuite"
+import * as SharedRabbitMq from "effect-amqp-test-rig/SharedRabbitMq"
 import * as Demo from "./support/Demo.ts"
 
 describe("demo:shop", () => {
@@ -34,5 +36,16 @@ describe("demo:shop", () => {
       assert.strictEqual(exitCode, 1)
       assert.match(stdout.join("\n") + stderr, /127\.0\.0\.1:1 refused the connection/)
       assert.notMatch(stdout.join("\n") + stderr, /secret/)
+    }))
+})
+
+describeWithSharedBroker("demo:shop, before RabbitMQ", () => {
+  it.live("handles every message of the broker that AMQP_URL names", () =>
+    Effect.gen(function*() {
+      const { url } = yield* SharedRabbitMq.make
+      const { exitCode, lastLine, stdout } = yield* Demo.run([], { AMQP_URL: url }, "shop.ts")
+      assert.strictEqual(exitCode, 0, stdout.join("\n"))
+      assert.strictEqual(lastLine, "published 7, handled 7, failed 0")
+      assert.include(stdout, "on the broker of --url or AMQP_URL")
     }))
 })
