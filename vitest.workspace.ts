@@ -4,13 +4,17 @@ import { defineConfig } from "vitest/config"
 export default defineConfig({
   test: {
     globalSetup: "packages/test-rig/src/vitestSetup.ts",
+    // What the library logs is shown for a test that fails.
+    silent: "passed-only",
+    slowTestThreshold: 10_000,
     projects: ["amqp", "memory-broker", "example", "test-rig", "benchmark", "workspace"].map((name) => ({
       test: {
         name,
         root: name === "workspace" ? "." : `packages/${name}`,
         include: ["test/**/*.test.ts"],
-        testTimeout: 30_000,
-        hookTimeout: 120_000
+        // One limit for all, which only a hang reaches: a busy machine may take its time.
+        testTimeout: 300_000,
+        hookTimeout: 300_000
       }
     }))
   }

@@ -1,6 +1,7 @@
 import { assert, it } from "@effect/vitest"
 import { Effect, Fiber, Stream } from "effect"
 import { AmqpConnection, AmqpPublisher, AmqpTopology } from "effect-amqp"
+import * as Patience from "effect-amqp-test-rig/Patience"
 import { describeWithSharedBroker } from "effect-amqp-test-rig/RabbitMqSuite"
 import * as SharedRabbitMq from "effect-amqp-test-rig/SharedRabbitMq"
 import { spawn } from "node:child_process"
@@ -37,7 +38,7 @@ const start = Effect.fnUntraced(function*(section: string, url: string) {
       Stream.splitLines,
       Stream.filter((line) => line.includes(text)),
       Stream.runHead,
-      Effect.timeout("20 seconds")
+      Patience.within(`the program says "${text}"`)
     )
   const exited = Effect.callback<number | null>((resume) => {
     child.once("exit", (code) => resume(Effect.succeed(code)))
@@ -51,7 +52,7 @@ describeWithSharedBroker("the programs of the README run as they stand", () => {
       const broker = yield* SharedRabbitMq.make
       const program = yield* start("The smallest program", broker.url)
       assert.strictEqual((yield* program.says("RabbitMQ has it"))._tag, "Some")
-    }), 60_000)
+    }))
 
   it.live("the worker handles a message, and ends in order on SIGTERM", () =>
     Effect.gen(function*() {
@@ -65,8 +66,8 @@ describeWithSharedBroker("the programs of the README run as they stand", () => {
       assert.strictEqual((yield* program.says("invoice for order 42"))._tag, "Some")
       const exited = yield* Effect.forkChild(program.exited, { startImmediately: true })
       program.child.kill("SIGTERM")
-      assert.strictEqual(yield* Effect.timeout(Fiber.join(exited), "10 seconds"), 130)
-    }), 60_000)
+      assert.strictEqual(yield* Fiber.join(exited).pipe(Patience.within("the program ends")), 130)
+    }))
 })
 
 it("the package shows the smallest program, which is all that it brings along of this README", async () => {

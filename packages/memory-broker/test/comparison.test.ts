@@ -1,6 +1,7 @@
 import { assert, layer } from "@effect/vitest"
 import { Effect, Layer } from "effect"
 import type { AmqpMemory } from "effect-amqp-memory"
+import * as Patience from "effect-amqp-test-rig/Patience"
 import * as RabbitMq from "effect-amqp-test-rig/RabbitMq"
 import { describeWithOwnNode } from "effect-amqp-test-rig/RabbitMqSuite"
 import { TestClock } from "effect/testing"
@@ -24,7 +25,7 @@ const onMemory = (seed: number, version: AmqpMemory.BrokerVersion) =>
   onReal(seed).pipe(Effect.provide(Layer.provideMerge(Memory.layer(version), TestClock.layer())))
 
 describeWithOwnNode("random sequences of operations", () => {
-  layer(RabbitMq.layer(), { timeout: "60 seconds", excludeTestServices: true })((it) => {
+  layer(RabbitMq.layer(), { timeout: Patience.limit, excludeTestServices: true })((it) => {
     it.effect(
       `${sequences} sequences show the same on the memory broker and on RabbitMQ`,
       () =>
@@ -47,8 +48,7 @@ describeWithOwnNode("random sequences of operations", () => {
           )
           const [first] = differing
           assert.deepStrictEqual(first?.memory, first?.real, `the sequence of seed ${first?.seed}`)
-        }),
-      120_000
+        })
     )
   })
 })

@@ -19,6 +19,7 @@ export interface BrokerLevers {
   readonly closeAllConnections: (text: string) => Effect.Effect<void, RabbitMqError>
   /** Kills the broker's end of every connection: clients see a reset. */
   readonly killAllConnections: Effect.Effect<void, RabbitMqError>
+  /** Raises the alarm. What clients publish from then on is blocked. */
   readonly setMemoryAlarm: Effect.Effect<void, RabbitMqError>
   readonly clearMemoryAlarm: Effect.Effect<void, RabbitMqError>
   readonly setDiskAlarm: Effect.Effect<void, RabbitMqError>
@@ -93,9 +94,9 @@ export const make = (address: ErlangShell.Address): BrokerLevers => {
     evalErlang,
     closeAllConnections: (text) => command(`rabbit_networking:close_all_connections(${binary(text)})`),
     killAllConnections: command("[exit(Pid, kill) || Pid <- rabbit_networking:connections()]"),
-    setMemoryAlarm: command(`rabbit_alarm:set_alarm({${alarm("memory")}, []})`),
+    setMemoryAlarm: command(setAlarm("memory")),
     clearMemoryAlarm: command(`rabbit_alarm:clear_alarm(${alarm("memory")})`),
-    setDiskAlarm: command(`rabbit_alarm:set_alarm({${alarm("disk")}, []})`),
+    setDiskAlarm: command(setAlarm("disk")),
     clearDiskAlarm: command(`rabbit_alarm:clear_alarm(${alarm("disk")})`),
     counts: numbers(`${countQueue},
       Depths = [Count(Queue) || Queue <- rabbit_amqqueue:list()],
@@ -139,6 +140,12 @@ const setLimit = ([key, value]: readonly [key: string, value: number]): string =
   `application:set_env(rabbit, ${key}, ${value}), persistent_term:put(${key}, ${value})`
 
 const alarm = (resource: "memory" | "disk"): string => `{resource_limit, ${resource}, node()}`
+
+// The alarm's process tells the connections after it has answered. The questions that follow are answered behind that.
+const setAlarm = (resource: "memory" | "disk"): string =>
+  `rabbit_alarm:set_alarm({${alarm(resource)}, []}),
+    rabbit_alarm:get_alarms(),
+    [catch rabbit_reader:info(Pid, [pid]) || Pid <- rabbit_networking:connections()]`
 
 const permit = (user: string, vhost: string, patterns: Permissions): string =>
   `ok = rabbit_auth_backend_internal:set_permissions(${

@@ -10,6 +10,7 @@ import type { BrokerNode } from "./BrokerNode.ts"
 import * as FreePort from "./FreePort.ts"
 import * as Keeper from "./Keeper.ts"
 import * as NodeConfiguration from "./NodeConfiguration.ts"
+import * as Patience from "./Patience.ts"
 import * as Probe from "./Probe.ts"
 import { RabbitMqError, RabbitMqUnavailable } from "./RabbitMqError.ts"
 import * as Subprocess from "./Subprocess.ts"
@@ -62,13 +63,13 @@ export const make = Effect.fnUntraced(function*(
     "5 minutes"
   )
 
-  const start = docker(["start", name], "30 seconds").pipe(
+  const start = docker(["start", name]).pipe(
     Effect.andThen(Effect.repeat(Probe.speaksAmqp("127.0.0.1", port), {
       schedule: Schedule.spaced("50 millis"),
       until: (answered) => answered
     })),
     Effect.timeoutOrElse({
-      duration: "90 seconds",
+      duration: Patience.limit,
       orElse: () => Effect.fail(new RabbitMqError({ message: `The container of ${image} did not speak AMQP` }))
     }),
     Effect.asVoid
@@ -83,14 +84,17 @@ export const make = Effect.fnUntraced(function*(
       environment: undefined
     },
     start,
-    stop: docker(["stop", "--time", "30", name], "40 seconds"),
-    kill: docker(["kill", "--signal", "KILL", name], "10 seconds"),
-    freeze: docker(["pause", name], "10 seconds"),
-    thaw: docker(["unpause", name], "10 seconds")
+    stop: docker(["stop", "--time", "30", name]),
+    kill: docker(["kill", "--signal", "KILL", name]),
+    freeze: docker(["pause", name]),
+    thaw: docker(["unpause", name])
   }
 })
 
-const docker = (args: ReadonlyArray<string>, timeout: Duration.Input): Effect.Effect<void, RabbitMqError> =>
+const docker = (
+  args: ReadonlyArray<string>,
+  timeout: Duration.Input = Patience.limit
+): Effect.Effect<void, RabbitMqError> =>
   Subprocess.run({ program: "docker", args }, { timeout }).pipe(
     Effect.mapError((error) => new RabbitMqError({ message: error.message, cause: error })),
     Effect.asVoid

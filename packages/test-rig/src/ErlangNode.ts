@@ -18,6 +18,7 @@ import type { BrokerNode } from "./BrokerNode.ts"
 import * as FreePort from "./FreePort.ts"
 import * as Keeper from "./Keeper.ts"
 import * as NodeConfiguration from "./NodeConfiguration.ts"
+import * as Patience from "./Patience.ts"
 import * as Probe from "./Probe.ts"
 import { RabbitMqError } from "./RabbitMqError.ts"
 import * as RabbitMqInstallation from "./RabbitMqInstallation.ts"
@@ -152,16 +153,16 @@ const prepare = Effect.fnUntraced(function*(
       return Effect.succeed(running)
     })
 
-  const end = (signal: NodeJS.Signals, bound: Duration.Input): Effect.Effect<void, RabbitMqError> =>
+  const end = (signal: NodeJS.Signals): Effect.Effect<void, RabbitMqError> =>
     send(signal).pipe(
       Effect.flatMap((process) => Effect.promise(() => process.ended)),
       Effect.timeoutOrElse({
-        duration: bound,
+        duration: Patience.limit,
         orElse: () => Effect.fail(new RabbitMqError({ message: `The node did not end on ${signal}` }))
       })
     )
 
-  const kill = end("SIGKILL", "10 seconds")
+  const kill = end("SIGKILL")
 
   const boot = Effect.suspend(() => {
     if (running !== undefined) {
@@ -194,7 +195,7 @@ const prepare = Effect.fnUntraced(function*(
       command: RabbitMqInstallation.command(installation, installation.erlCall, [
         "-r",
         "-timeout",
-        "20",
+        `${Duration.toSeconds(Patience.limit)}`,
         "-c",
         cookie,
         "-address",
@@ -204,7 +205,7 @@ const prepare = Effect.fnUntraced(function*(
       environment: { ...RabbitMqInstallation.environment(installation), HOME: files.home }
     },
     start: boot,
-    stop: end("SIGTERM", "30 seconds"),
+    stop: end("SIGTERM"),
     kill,
     freeze: Effect.asVoid(send("SIGSTOP")),
     thaw: Effect.asVoid(send("SIGCONT"))
@@ -215,9 +216,6 @@ interface RunningProcess {
   readonly child: ChildProcess
   readonly ended: Promise<void>
 }
-
-// The node's own start takes 3 to 8 seconds; a machine that is busy with other tests may need several times that.
-const bootBound = Duration.seconds(90)
 
 const prepareDirectory = async (
   directory: string,
@@ -310,10 +308,10 @@ const whileRunning = (
     probe.pipe(
       Effect.repeat({ schedule: Schedule.spaced("20 millis"), until: (answered) => answered }),
       Effect.timeoutOrElse({
-        duration: bootBound,
+        duration: Patience.limit,
         orElse: () =>
           Effect.fail(
-            new RabbitMqError({ message: `${subject} did not answer within ${Duration.format(bootBound)}` })
+            new RabbitMqError({ message: `${subject} did not answer within ${Duration.format(Patience.limit)}` })
           )
       })
     ),

@@ -3,6 +3,7 @@
  * where the broker's own command line tool takes half a second.
  */
 import * as Effect from "effect/Effect"
+import * as Patience from "./Patience.ts"
 import { RabbitMqError } from "./RabbitMqError.ts"
 import * as Subprocess from "./Subprocess.ts"
 
@@ -26,7 +27,7 @@ export const evaluate = Effect.fnUntraced(function*(
   const printed = yield* Subprocess.run(address.command, {
     environment: address.environment,
     input: toAscii(enclose(expressions)),
-    timeout: "30 seconds"
+    timeout: Patience.limit
   }).pipe(
     Effect.mapError((error) => new RabbitMqError({ message: `The node did not evaluate Erlang: ${error.message}` }))
   )

@@ -10,6 +10,7 @@ import type * as Scope from "effect/Scope"
 import * as ErlangNode from "./ErlangNode.ts"
 import * as ErlangShell from "./ErlangShell.ts"
 import type { NodeConfiguration } from "./NodeConfiguration.ts"
+import * as Patience from "./Patience.ts"
 import * as RabbitMq from "./RabbitMq.ts"
 import type { RabbitMqUnavailable } from "./RabbitMqError.ts"
 import { RabbitMqError } from "./RabbitMqError.ts"
@@ -115,7 +116,7 @@ const awaitMembers = (node: Member, size: number): Effect.Effect<void, RabbitMqE
   node.evalErlang(countRunning).pipe(
     Effect.repeat({ schedule: Schedule.spaced("50 millis"), until: (running) => running === `${size}` }),
     Effect.timeoutOrElse({
-      duration: "60 seconds",
+      duration: Patience.limit,
       orElse: () => Effect.fail(new RabbitMqError({ message: `${node.name} does not see ${size} running nodes` }))
     }),
     Effect.asVoid

@@ -6,6 +6,7 @@ import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { spawn } from "node:child_process"
+import * as Patience from "./Patience.ts"
 
 /**
  * A program that could not be run, ran too long, or ended with another code than 0.
@@ -39,7 +40,7 @@ export const run = Effect.fnUntraced(function*(
   command: Command,
   options: Options = {}
 ): Effect.fn.Return<string, SubprocessError> {
-  const timeout = Duration.fromInputUnsafe(options.timeout ?? "10 seconds")
+  const timeout = Duration.fromInputUnsafe(options.timeout ?? Patience.limit)
   return yield* collectOutput(command, options).pipe(
     Effect.timeoutOrElse({
       duration: timeout,

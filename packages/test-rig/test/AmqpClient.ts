@@ -1,5 +1,7 @@
 import type { Channel, ChannelModel } from "amqplib"
 import { connect } from "amqplib"
+import * as Patience from "effect-amqp-test-rig/Patience"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 
@@ -20,7 +22,11 @@ export const make = (
   Effect.acquireRelease(
     Effect.tryPromise({
       try: async (): Promise<AmqpClient> => {
-        const connection = await connect(url, { noDelay: true, timeout: 5000, ...socketOptions })
+        const connection = await connect(url, {
+          noDelay: true,
+          timeout: Duration.toMillis(Patience.limit),
+          ...socketOptions
+        })
         connection.on("error", () => {})
         const closed = new Promise<Error | undefined>((resolve) => connection.on("close", resolve))
         const channel = await connection.createChannel()

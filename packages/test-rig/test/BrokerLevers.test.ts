@@ -1,11 +1,12 @@
 import { assert, it } from "@effect/vitest"
+import * as Patience from "effect-amqp-test-rig/Patience"
 import * as RabbitMq from "effect-amqp-test-rig/RabbitMq"
 import { describeWithOwnNode } from "effect-amqp-test-rig/RabbitMqSuite"
 import * as Effect from "effect/Effect"
 import * as AmqpClient from "./AmqpClient.ts"
 
 describeWithOwnNode("A lever", () => {
-  it.layer(RabbitMq.layer(), { timeout: "60 seconds", excludeTestServices: true })((it) => {
+  it.layer(RabbitMq.layer(), { timeout: Patience.limit, excludeTestServices: true })((it) => {
     it.effect("closes all connections with a text", () =>
       Effect.gen(function*() {
         const broker = yield* RabbitMq.RabbitMq
@@ -71,7 +72,8 @@ describeWithOwnNode("A lever", () => {
             }
           })
           const quorum = yield* broker.queueDepth("quorum").pipe(
-            Effect.repeat({ times: 100, until: (depth) => depth.ready + depth.unacked === 5 })
+            Effect.repeat({ until: (depth) => depth.ready + depth.unacked === 5 }),
+            Patience.within("the quorum queue knows of its 5 messages")
           )
           assert.deepStrictEqual(quorum, { ready: 3, unacked: 2, consumers: 1 })
           assert.deepStrictEqual(yield* broker.queueDepth("classic"), { ready: 3, unacked: 2, consumers: 1 })
@@ -89,7 +91,8 @@ describeWithOwnNode("A lever", () => {
           })
         }))
         const after = yield* broker.counts.pipe(
-          Effect.repeat({ times: 100, until: (counts) => counts.connections === 0 })
+          Effect.repeat({ until: (counts) => counts.connections === 0 }),
+          Patience.within("the connection is gone")
         )
         assert.deepStrictEqual(after, nothing)
       }))

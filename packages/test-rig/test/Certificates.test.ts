@@ -67,7 +67,7 @@ describeWithOwnNode("A node with TLS", () => {
         "code",
         "ERR_SSL_TLSV1_ALERT_UNKNOWN_CA"
       )
-    }), 60_000)
+    }))
 })
 
 const serve = ({ certificate, privateKey }: Certificates.Identity, authority: string) =>

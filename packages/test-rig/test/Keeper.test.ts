@@ -1,4 +1,5 @@
 import { assert, it } from "@effect/vitest"
+import * as Patience from "effect-amqp-test-rig/Patience"
 import { describeWithOwnNode } from "effect-amqp-test-rig/RabbitMqSuite"
 import * as Effect from "effect/Effect"
 import { spawn } from "node:child_process"
@@ -9,9 +10,9 @@ import { fileURLToPath } from "node:url"
 
 const program = fileURLToPath(new URL("programs/startNode.ts", import.meta.url))
 
-describeWithOwnNode("A node outlives its test process by no more than a moment", () => {
+describeWithOwnNode("A node ends soon after its test process", () => {
   for (const signal of ["SIGINT", "SIGTERM", "SIGKILL"] as const) {
-    it.live(`when that dies of ${signal}`, () =>
+    it.live(`a node ends when its test process dies of ${signal}`, () =>
       Effect.gen(function*() {
         const child = spawn(process.execPath, [program], { stdio: ["ignore", "pipe", "inherit"] })
         yield* Effect.addFinalizer(() => Effect.sync(() => child.kill("SIGKILL")))
@@ -20,13 +21,11 @@ describeWithOwnNode("A node outlives its test process by no more than a moment",
         assert.isTrue(isAlive(Number(node.pid)))
 
         child.kill(signal)
-        yield* Effect.sleep("50 millis").pipe(
-          Effect.repeat({
-            until: () => !isAlive(Number(node.pid)) && !existsSync(dirname(node.home))
-          }),
-          Effect.timeout("5 seconds")
+        yield* Patience.until(
+          "the node and its directory are gone",
+          Effect.sync(() => !isAlive(Number(node.pid)) && !existsSync(dirname(node.home)))
         )
-      }), 60_000)
+      }))
   }
 })
 

@@ -1,4 +1,5 @@
 import { assert, it } from "@effect/vitest"
+import * as Patience from "effect-amqp-test-rig/Patience"
 import * as Probe from "effect-amqp-test-rig/Probe"
 import * as RabbitMq from "effect-amqp-test-rig/RabbitMq"
 import { describeWithOwnNode } from "effect-amqp-test-rig/RabbitMqSuite"
@@ -30,7 +31,7 @@ describeWithOwnNode("A throw-away node", () => {
       const after = yield* AmqpClient.make(broker.url)
       const message = yield* Effect.promise(() => after.channel.get("kept"))
       assert.strictEqual(message === false ? undefined : message.content.toString(), "hello")
-    }), 60_000)
+    }))
 
   it.live("tells its clients when it is stopped, and starts again", () =>
     Effect.gen(function*() {
@@ -41,7 +42,7 @@ describeWithOwnNode("A throw-away node", () => {
       assert.propertyVal(reason, "code", 320)
       yield* broker.start
       yield* AmqpClient.make(broker.url)
-    }), 60_000)
+    }))
 
   it.live("keeps its sockets and says nothing while it is frozen", () =>
     Effect.gen(function*() {
@@ -50,8 +51,8 @@ describeWithOwnNode("A throw-away node", () => {
       assert.isTrue(yield* Probe.listens(broker.host, broker.port))
       assert.isFalse(yield* Probe.speaksAmqp(broker.host, broker.port))
       yield* broker.thaw
-      assert.isTrue(yield* Probe.speaksAmqp(broker.host, broker.port))
-    }), 60_000)
+      yield* Patience.until("the node speaks again", Probe.speaksAmqp(broker.host, broker.port))
+    }))
 
   it.live("leaves no process and no directory behind", () =>
     Effect.gen(function*() {
@@ -64,7 +65,7 @@ describeWithOwnNode("A throw-away node", () => {
       }))
       assert.throws(() => process.kill(pid, 0))
       assert.isFalse(existsSync(directory))
-    }), 60_000)
+    }))
 
   it.live("boots with the limits it was given", () =>
     Effect.gen(function*() {
@@ -77,5 +78,5 @@ describeWithOwnNode("A throw-away node", () => {
           "Key <- [consumer_timeout, channel_tick_interval, max_message_size, heartbeat]]"
       )
       assert.strictEqual(limits, "[2000,1000,1000,7]")
-    }), 60_000)
+    }))
 })

@@ -22,5 +22,5 @@ describeWithSharedBroker("The shared broker", () => {
           consumers: 0
         })
       }
-    }), 60_000)
+    }))
 })

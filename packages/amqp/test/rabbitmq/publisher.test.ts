@@ -3,6 +3,7 @@ import { Effect, Exit, Fiber, Layer, Option, Result, Scope, Stream } from "effec
 import { AmqpChannel, AmqpConnection, AmqpPublisher, AmqpTopology } from "effect-amqp"
 import type { PublishError } from "effect-amqp"
 import * as FaultProxy from "effect-amqp-test-rig/FaultProxy"
+import * as Patience from "effect-amqp-test-rig/Patience"
 import * as RabbitMq from "effect-amqp-test-rig/RabbitMq"
 import { describeWithOwnNode, describeWithSharedBroker } from "effect-amqp-test-rig/RabbitMqSuite"
 import * as SharedRabbitMq from "effect-amqp-test-rig/SharedRabbitMq"
@@ -11,11 +12,12 @@ const numbers = AmqpTopology.queue("numbers")
 const quorum = AmqpTopology.queue("quorum", { type: "quorum" })
 
 const application = (url: string, publisher: AmqpPublisher.Options = {}, connection: AmqpConnection.Options = {}) =>
-  Layer.mergeAll(AmqpPublisher.layer(publisher), AmqpChannel.layer()).pipe(
+  Layer.mergeAll(AmqpPublisher.layer({ confirmTimeout: Patience.limit, ...publisher }), AmqpChannel.layer()).pipe(
     Layer.provideMerge(AmqpTopology.layer(AmqpTopology.make(numbers, quorum))),
     Layer.provideMerge(AmqpConnection.layer({
       endpoints: url,
-      retry: { interval: "200 millis", max: 200 },
+      retry: { interval: "200 millis", max: 10_000 },
+      operationTimeout: Patience.limit,
       ...connection
     }))
   )
@@ -225,7 +227,7 @@ describeWithSharedBroker("publishing to RabbitMQ", () => {
           assert.isTrue(delivery.body.every((byte) => byte === i % 251), `message ${i} has bytes of another`)
         }
       }).pipe(Effect.provide(application(url)))
-    }), 60_000)
+    }))
 
   it.live(
     "the end of the scope waits for 5000 messages in flight, and all of them are there",
@@ -233,7 +235,7 @@ describeWithSharedBroker("publishing to RabbitMQ", () => {
       Effect.gen(function*() {
         const { url } = yield* SharedRabbitMq.make
         const scope = yield* Scope.make()
-        const context = yield* Layer.buildWithScope(application(url, { confirmTimeout: "20 seconds" }), scope)
+        const context = yield* Layer.buildWithScope(application(url), scope)
         const publishing = yield* Effect.forkChild(
           Effect.forEach(
             Array.from({ length: 5000 }, (_, i) => i),
@@ -250,8 +252,7 @@ describeWithSharedBroker("publishing to RabbitMQ", () => {
         assert.strictEqual(confirmed(yield* Fiber.join(publishing)).length, 5000)
         const found = yield* Effect.provide(drained("numbers"), application(url))
         assert.strictEqual(found.size, 5000)
-      }),
-    60_000
+      })
   )
 
   it.live("connections reset under load lose nothing that was confirmed", () =>
@@ -261,14 +262,14 @@ describeWithSharedBroker("publishing to RabbitMQ", () => {
       const resetting = yield* Effect.forkChild(Effect.forever(Effect.andThen(Effect.sleep("150 millis"), proxy.reset)))
       const results = yield* publishAll("numbers", 4000, 20).pipe(
         Effect.ensuring(Fiber.interrupt(resetting)),
-        Effect.provide(application(proxy.through(url), { confirmTimeout: "20 seconds" }, {
-          retry: { interval: "50 millis", max: 500 }
+        Effect.provide(application(proxy.through(url), {}, {
+          retry: { interval: "50 millis", max: 10_000 }
         }))
       )
       assert.strictEqual(confirmed(results).length, 4000)
       const found = yield* Effect.provide(drained("numbers"), application(url))
       for (const i of confirmed(results)) assert.isTrue(found.has(i), `${i} was confirmed, and is lost`)
-    }), 60_000)
+    }))
 })
 
 describeWithOwnNode("publishing across a crash of the broker", () => {
@@ -289,12 +290,11 @@ describeWithOwnNode("publishing across a crash of the broker", () => {
             yield* Effect.sleep("300 millis")
             yield* broker.start
             return yield* Fiber.join(publishing)
-          }).pipe(Effect.provide(application(broker.url, { confirmTimeout: "25 seconds" })))
+          }).pipe(Effect.provide(application(broker.url)))
           assert.strictEqual(confirmed(results).length, 6000)
           const found = yield* Effect.provide(drained(queue), application(broker.url))
           assert.strictEqual(found.size, 6000)
-        }),
-      90_000
+        })
     )
   }
 
@@ -310,8 +310,7 @@ describeWithOwnNode("publishing across a crash of the broker", () => {
         yield* broker.kill
         yield* broker.start
         assert.strictEqual((yield* Effect.provide(drained("numbers"), application(broker.url))).size, 0)
-      }),
-    60_000
+      })
   )
 
   it.live(
@@ -325,15 +324,18 @@ describeWithOwnNode("publishing across a crash of the broker", () => {
           yield* publisher.publish({ routingKey: "numbers", body: 0 })
           yield* broker.setMemoryAlarm
           const publishing = yield* Effect.forkChild(publishAll("numbers", 2000, 100))
-          yield* Effect.sleep("1 second")
-          const { sessions } = yield* connection.health
-          assert.isTrue(sessions.some((state) => state._tag === "Blocked" && state.reason.includes("memory")))
+          yield* Patience.until(
+            "the health says that RabbitMQ is low on memory",
+            Effect.map(
+              connection.health,
+              ({ sessions }) => sessions.some((state) => state._tag === "Blocked" && state.reason.includes("memory"))
+            )
+          )
           assert.isAtMost((yield* publisher.counts).inFlight, 1000)
           yield* broker.clearMemoryAlarm
           assert.strictEqual(confirmed(yield* Fiber.join(publishing)).length, 2000)
-        }).pipe(Effect.provide(application(broker.url, { confirmTimeout: "20 seconds" })))
-      }),
-    60_000
+        }).pipe(Effect.provide(application(broker.url)))
+      })
   )
 
   it.live(
@@ -354,20 +356,21 @@ describeWithOwnNode("publishing across a crash of the broker", () => {
             Stream.run(publisher.sink({ inFlight: count })),
             Effect.forkChild
           )
+          yield* Patience.until(
+            "the health says that RabbitMQ blocks",
+            Effect.map(connection.health, ({ sessions }) => sessions.some((state) => state._tag === "Blocked"))
+          )
           yield* Effect.sleep("5 seconds")
-          assert.isTrue((yield* connection.health).sessions.some((state) => state._tag === "Blocked"))
           const grown = process.memoryUsage().rss - before
           assert.isBelow(grown, window + 40 * 1024 * 1024, `the memory grew by ${Math.round(grown / 1024 / 1024)} MiB`)
           yield* broker.clearMemoryAlarm
           assert.strictEqual(yield* Fiber.join(streaming), count)
           assert.strictEqual((yield* channel.checkQueue("numbers")).messageCount, count, "none twice, none lost")
         }).pipe(Effect.provide(application(broker.url, {
-          confirmTimeout: "1 minute",
           maxInFlight: count,
           maxInFlightBytes: window
         })))
-      }),
-    120_000
+      })
   )
 
   it.live(
@@ -394,7 +397,6 @@ describeWithOwnNode("publishing across a crash of the broker", () => {
             })
           }
         }).pipe(Effect.provide(application(broker.url)))
-      }),
-    60_000
+      })
   )
 })

@@ -2,7 +2,8 @@
  * The real command lines as child processes, their output piped.
  */
 import { NodeServices } from "@effect/platform-node"
-import { Effect, Fiber, Schedule, Stream } from "effect"
+import { Effect, Fiber, Stream } from "effect"
+import * as Patience from "effect-amqp-test-rig/Patience"
 import { ChildProcess } from "effect/process"
 import { createRequire } from "node:module"
 import { resolve } from "node:path"
@@ -48,12 +49,12 @@ export const start = Effect.fnUntraced(function*(
     signal: (killSignal: "SIGINT" | "SIGTERM") => child.kill({ killSignal }),
     /** Wait until a line of its output contains this. */
     shows: (text: string) =>
-      Effect.sync(() => stdout.some((line) => line.includes(text))).pipe(
-        Effect.repeat({ until: (shown) => shown, schedule: Schedule.spaced("20 millis") }),
-        Effect.timeout("20 seconds")
+      Patience.until(
+        `the command line shows "${text}"`,
+        Effect.sync(() => stdout.some((line) => line.includes(text)))
       ),
     ending: Effect.gen(function*(): Effect.fn.Return<Ending, unknown> {
-      const exitCode = yield* child.exitCode
+      const exitCode = yield* child.exitCode.pipe(Patience.within("the command line ends"))
       yield* Fiber.join(reading)
       return { exitCode, stdout, stderr: yield* Fiber.join(complaining), lastLine: stdout.at(-1) }
     })
