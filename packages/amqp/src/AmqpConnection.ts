@@ -14,22 +14,25 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
-import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as SubscriptionRef from "effect/SubscriptionRef"
 import type { DriverTls } from "./AmqpDriver.ts"
 import { AmqpError, ConnectionLost } from "./AmqpError.ts"
 import { CurrentDriver } from "./CurrentDriver.ts"
-import { bound, invalid } from "./internal/checkOptions.ts"
-import type { Endpoint, EndpointInput } from "./internal/connection/endpoints.ts"
-import * as Endpoints from "./internal/connection/endpoints.ts"
+import * as Dial from "./internal/connection/dial.ts"
+import type { EndpointInput } from "./internal/connection/endpoints.ts"
+import type { RetryOptions } from "./internal/connection/options.ts"
+import * as ConnectionOptions from "./internal/connection/options.ts"
+import type { RetrySchedules } from "./internal/connection/retryBudget.ts"
 import { AmqpConnection, TypeId } from "./internal/connection/service.ts"
+import type { Registration } from "./internal/connection/setups.ts"
 import type { Closed, ConsumerHealth, Failed, Health, Role, State } from "./internal/connection/state.ts"
-import type { Registration, Supervisor } from "./internal/connection/supervisor.ts"
+import type { Supervisor } from "./internal/connection/supervisor.ts"
 import * as SupervisorModule from "./internal/connection/supervisor.ts"
 
 export type { EndpointInput } from "./internal/connection/endpoints.ts"
+export type { RetryOptions } from "./internal/connection/options.ts"
 export { AmqpConnection } from "./internal/connection/service.ts"
 export type {
   Attached,
@@ -49,11 +52,6 @@ export type {
 
 /** TLS settings: PEM text or bytes. */
 export interface TlsOptions extends DriverTls {}
-
-/** When to try again: a spaced interval with a maximum number of retries, or any `Schedule`. */
-export type RetryOptions =
-  | { readonly interval?: Duration.Input | undefined; readonly max?: number | undefined }
-  | Schedule.Schedule<unknown, AmqpError>
 
 /** How to connect; all of it optional. */
 export interface Options {
@@ -87,30 +85,21 @@ export interface Options {
    */
   readonly retry?: RetryOptions | undefined
   /**
-   * How the first connect is retried; every second, 10 times, by default. Refused credentials, a refused virtual host
+   * How the first connect is retried; every second, 45 times, by default. Refused credentials, a refused virtual host
    * and TLS errors are not retried at start-up. A session that is lost before it is announced is an attempt that failed.
    * The second session, which is connected later, is retried as after an outage.
    */
   readonly startup?: RetryOptions | undefined
+  /**
+   * `separate` runs one session for publishing and one for consuming, so that a resource alarm, during which the broker
+   * reads nothing from publishers, holds up no acknowledgement. `shared` runs both on one connection, for those whose
+   * broker allows only one: during an alarm, acknowledgements wait with what is published. Defaults to `separate`.
+   */
+  readonly sessions?: "separate" | "shared" | undefined
 }
-
-const isSchedule = (retry: RetryOptions): retry is Schedule.Schedule<unknown, AmqpError> => Schedule.isSchedule(retry)
-
-const scheduleOf = (retry: RetryOptions | undefined, defaultMax: number): Schedule.Schedule<unknown, AmqpError> =>
-  retry !== undefined && isSchedule(retry)
-    ? retry
-    : Schedule.upTo(Schedule.spaced(retry?.interval ?? "1 second"), { times: retry?.max ?? defaultMax })
 
 const optional = <A>(config: Config.Config<A>): Config.Config<A | undefined> =>
   Config.map(Config.option(config), Option.getOrUndefined)
-
-const checkRetry = (option: string, retry: RetryOptions | undefined): Effect.Effect<void, AmqpError> => {
-  if (retry === undefined || isSchedule(retry)) return Effect.void
-  if (retry.max !== undefined && !(Number.isInteger(retry.max) && retry.max >= 0)) {
-    return Effect.fail(invalid(`${option}.max`, `${retry.max} is not a whole number of 0 or more`))
-  }
-  return retry.interval === undefined ? Effect.void : Effect.asVoid(bound(`${option}.interval`, retry.interval))
-}
 
 /**
  * Connect, and stay connected until the scope ends. Fails with what the last attempt of the start-up budget failed
@@ -119,64 +108,19 @@ const checkRetry = (option: string, retry: RetryOptions | undefined): Effect.Eff
 export const make = Effect.fnUntraced(function*(
   options: Options = {}
 ): Effect.fn.Return<AmqpConnection, AmqpError, Scope.Scope> {
-  const driver = yield* CurrentDriver
-  const inputs: ReadonlyArray<EndpointInput> = options.endpoints === undefined
-    ? [{ host: "localhost" }]
-    : Array.isArray(options.endpoints)
-    ? options.endpoints
-    : [options.endpoints as EndpointInput]
-  if (inputs.length === 0) return yield* invalid("endpoints", "the list is empty; name at least one broker")
-  const endpoints: Array<Endpoint> = []
-  let urlHeartbeat: number | undefined
-  for (const input of inputs) {
-    const parsed = Endpoints.parse(input, {
-      tls: options.tls,
-      vhost: options.vhost,
-      username: options.username,
-      password: options.password
-    })
-    if (parsed instanceof AmqpError) return yield* parsed
-    endpoints.push(parsed.endpoint)
-    urlHeartbeat ??= parsed.heartbeat
-  }
-  yield* checkRetry("retry", options.retry)
-  yield* checkRetry("startup", options.startup)
-  const heartbeat = Duration.fromInput(
-    options.heartbeat ?? (urlHeartbeat === undefined ? "10 seconds" : Duration.seconds(urlHeartbeat))
-  )
-  const heartbeatSeconds = Option.isSome(heartbeat) ? Duration.toSeconds(heartbeat.value) : NaN
-  if (!Number.isInteger(heartbeatSeconds) || heartbeatSeconds < 1 || heartbeatSeconds > 65535) {
-    return yield* invalid(
-      "heartbeat",
-      `it must be a whole number of seconds from 1 to 65535, such as "10 seconds", where a number counts milliseconds: ` +
-        "without heartbeats a dead peer would not be noticed"
-    )
-  }
-  const connectTimeout = yield* bound("connectTimeout", options.connectTimeout ?? "10 seconds")
-  const operationTimeout = yield* bound("operationTimeout", options.operationTimeout ?? "10 seconds")
-  const closeTimeout = yield* bound("closeTimeout", options.closeTimeout ?? "5 seconds")
-
+  const resolved = yield* ConnectionOptions.resolve(options)
+  const dialler = Dial.make({ driver: yield* CurrentDriver, ...resolved })
   let epoch = 0
-  const makeSupervisor = (startup: Schedule.Schedule<unknown, AmqpError> | undefined) =>
-    SupervisorModule.make({
-      driver,
-      endpoints,
-      connectionName: options.connectionName ?? "effect-amqp",
-      heartbeat: Duration.seconds(heartbeatSeconds),
-      connectTimeout,
-      deadlines: { operation: operationTimeout, close: closeTimeout },
-      startup,
-      reconnect: scheduleOf(options.retry, 100),
-      nextEpoch: () => ++epoch
-    })
-  const first = yield* makeSupervisor(scheduleOf(options.startup, 10))
-  const second = yield* makeSupervisor(undefined)
+  const makeSupervisor = (schedules: RetrySchedules) =>
+    SupervisorModule.make({ ...resolved, dialler, schedules, nextEpoch: () => ++epoch })
+  const first = yield* makeSupervisor(resolved.schedules)
+  const second = yield* makeSupervisor({ ...resolved.schedules, startup: undefined })
   // Setups for every session wait in the second supervisor until it is started.
   const supervisors: readonly [Supervisor, Supervisor] = [first, second]
 
   const supervisorOf = (role: Role | undefined): Effect.Effect<Supervisor> =>
     Effect.suspend(() => {
-      if (role === undefined || first.role() === role) return Effect.succeed(first)
+      if (role === undefined || first.role() === role || resolved.isShared) return Effect.succeed(first)
       if (first.role() === undefined) return Effect.as(first.assign(role), first)
       return Effect.as(
         Effect.andThen(second.role() === undefined ? second.assign(role) : Effect.void, second.start),
@@ -201,14 +145,14 @@ export const make = Effect.fnUntraced(function*(
     Effect.flatMap(supervisorOf(role), (supervisor) =>
       Effect.flatMap(
         Effect.timeoutOrElse(supervisor.session, {
-          duration: operationTimeout,
+          duration: resolved.operationTimeout,
           orElse: () =>
             Effect.fail(
               new AmqpError({
                 operation,
                 reason: new ConnectionLost({
                   replyCode: undefined,
-                  replyText: `no connection came within ${Duration.toMillis(operationTimeout)} ms`
+                  replyText: `no connection came within ${Duration.toMillis(resolved.operationTimeout)} ms`
                 })
               })
             )

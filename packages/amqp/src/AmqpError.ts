@@ -186,6 +186,9 @@ export class ProtocolFailed extends Reason("ProtocolFailed")<{
   }
 }
 
+const codeAndText = (closed: { readonly replyCode: number | undefined; readonly replyText: string }): string =>
+  closed.replyCode === undefined ? closed.replyText : `${closed.replyCode} ${closed.replyText}`
+
 // The broker closed the connection because of what was sent on it; sending the same again ends the same way.
 const hardConnectionErrors: ReadonlySet<number> = new Set([501, 502, 503, 505, 530, 540])
 
@@ -204,9 +207,7 @@ export class ConnectionLost extends Reason("ConnectionLost")<{
     return this.replyCode === undefined || !hardConnectionErrors.has(this.replyCode)
   }
   override get message(): string {
-    return `the connection was lost (${
-      this.replyCode === undefined ? "" : `${this.replyCode} `
-    }${this.replyText}); it is being re-established`
+    return `the connection was lost (${codeAndText(this)}); it is being re-established`
   }
 }
 
@@ -224,7 +225,7 @@ export class ChannelClosed extends Reason("ChannelClosed")<{
     return true
   }
   override get message(): string {
-    return `the channel was closed (${this.replyCode === undefined ? "" : `${this.replyCode} `}${this.replyText})`
+    return `the channel was closed (${codeAndText(this)})`
   }
 }
 
@@ -457,6 +458,26 @@ export class ReconnectAbandoned extends Reason("ReconnectAbandoned")<{
 }
 
 /**
+ * Several sessions running ended while the same component was being set up on them, so that this component is taken for
+ * the cause. It is given up, and the others go on. `last` is what the last of these sessions ended with.
+ *
+ * @category reasons
+ * @since 0.2.0
+ */
+export class SetupAbandoned extends Reason("SetupAbandoned")<{
+  readonly sessions: number
+  readonly last: AmqpErrorReason
+}> {
+  get isRetryable(): boolean {
+    return false
+  }
+  override get message(): string {
+    return `${this.sessions} sessions running ended while this was under way, so it is not tried again; the last one: ` +
+      (this.last._tag === "ConnectionLost" ? codeAndText(this.last) : this.last.message)
+  }
+}
+
+/**
  * The application closed the connection, which cannot be used any more.
  *
  * @category reasons
@@ -499,6 +520,7 @@ export type AmqpErrorReason =
   | InvalidConfiguration
   | InvalidMessage
   | ReconnectAbandoned
+  | SetupAbandoned
   | ConnectionClosed
 
 /**

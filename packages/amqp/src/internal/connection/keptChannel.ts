@@ -7,12 +7,14 @@ import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Scope from "effect/Scope"
-import type { AmqpConnection, Role } from "../../AmqpConnection.ts"
 import type { DriverChannel, DriverChannelEvents } from "../../AmqpDriver.ts"
 import type { AmqpError } from "../../AmqpError.ts"
 import * as Monotonic from "../monotonic.ts"
 import * as WakeLater from "../wakeLater.ts"
+import { steadyMillis } from "./patience.ts"
+import type { AmqpConnection } from "./service.ts"
 import type { Session } from "./session.ts"
+import type { Role } from "./state.ts"
 
 /** Who uses the channel. */
 export interface ChannelOwner {
@@ -36,7 +38,6 @@ export interface ChannelOwner {
 
 // A channel that lives longer than this is opened again at once, others after a pause that doubles up to it, unless
 // there is nothing to wait for.
-const steadyMillis = 1000
 const firstPauseMillis = 10
 
 /** Keep a channel open for its owner until the scope ends; returns when the first one is ready. */

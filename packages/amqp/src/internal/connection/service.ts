@@ -8,8 +8,8 @@ import type * as Scope from "effect/Scope"
 import type * as Stream from "effect/Stream"
 import type { AmqpError } from "../../AmqpError.ts"
 import type { Session } from "./session.ts"
+import type { Setup } from "./setups.ts"
 import type { ConsumerHealth, Health, Role, State } from "./state.ts"
-import type { Setup } from "./supervisor.ts"
 
 export const TypeId = "~effect-amqp/AmqpConnection"
 
@@ -31,9 +31,10 @@ export interface AmqpConnection {
   /**
    * Run an effect on every session of a role, now and after each recovery, in registration order, before the session
    * is announced; without a role, on every session. What it acquires is released when the session ends, or the caller's
-   * scope. Waits until it ran once, and fails if it cannot: a failure that is retryable is retried for three heartbeats.
-   * Once it ran, it is retried for as long as its failures are retryable; another one ends the registration, and
-   * `onFailed` is told.
+   * scope. Waits until it ran once, and fails if it cannot: a retryable failure is retried for three heartbeats in all,
+   * on one session or several, and the third session running that ends during it fails it with `SetupAbandoned`. Once it
+   * ran, it is retried for as long as its failures are retryable; another one ends the registration, as do three
+   * sessions running that the broker closes during it for a cause, or ten that end without a word: `onFailed` is told.
    *
    * This is what channels, topologies, publishers and consumers recover by.
    *

@@ -9,13 +9,8 @@ import type { DriverChannel, DriverChannelEvents, DriverConnection } from "../..
 import { noChannelEvents } from "../../AmqpDriver.ts"
 import type { Address } from "../../AmqpError.ts"
 import { AmqpError, OperationTimeout } from "../../AmqpError.ts"
+import type { Goodbyes } from "./goodbyes.ts"
 import type { Lifeline } from "./lifeline.ts"
-
-/** The deadlines of a session's operations. */
-export interface SessionDeadlines {
-  readonly operation: Duration.Duration
-  readonly close: Duration.Duration
-}
 
 const timedOut = (operation: string, deadline: Duration.Duration): AmqpError =>
   new AmqpError({ operation, reason: new OperationTimeout({ millis: Duration.toMillis(deadline) }) })
@@ -32,7 +27,8 @@ export class Session {
   readonly scope: Scope.Scope
   readonly driver: DriverConnection
   readonly #lifeline: Lifeline
-  readonly #deadlines: SessionDeadlines
+  readonly #operationTimeout: Duration.Duration
+  readonly #goodbyes: Goodbyes
   /** The names that the broker chose for the server-named queues declared on this session, by their labels. */
   readonly queueNames = new Map<string, string>()
 
@@ -45,7 +41,8 @@ export class Session {
     readonly scope: Scope.Scope
     readonly driver: DriverConnection
     readonly lifeline: Lifeline
-    readonly deadlines: SessionDeadlines
+    readonly operationTimeout: Duration.Duration
+    readonly goodbyes: Goodbyes
   }) {
     this.epoch = options.epoch
     this.address = options.address
@@ -55,7 +52,8 @@ export class Session {
     this.scope = options.scope
     this.driver = options.driver
     this.#lifeline = options.lifeline
-    this.#deadlines = options.deadlines
+    this.#operationTimeout = options.operationTimeout
+    this.#goodbyes = options.goodbyes
   }
 
   get isAlive(): boolean {
@@ -88,16 +86,16 @@ export class Session {
    */
   bounded<A, R>(operation: string, effect: Effect.Effect<A, AmqpError, R>): Effect.Effect<A, AmqpError, R> {
     return Effect.timeoutOrElse(effect, {
-      duration: this.#deadlines.operation,
-      orElse: () => Effect.fail(this.#expire(operation, this.#deadlines.operation))
+      duration: this.#operationTimeout,
+      orElse: () => Effect.fail(this.#expire(operation, this.#operationTimeout))
     })
   }
 
   /** Wait for what the broker owes no answer to: the deadline is the same, and passing it is not its fault. */
   waited<A, R>(operation: string, effect: Effect.Effect<A, AmqpError, R>): Effect.Effect<A, AmqpError, R> {
     return Effect.timeoutOrElse(effect, {
-      duration: this.#deadlines.operation,
-      orElse: () => Effect.fail(timedOut(operation, this.#deadlines.operation))
+      duration: this.#operationTimeout,
+      orElse: () => Effect.fail(timedOut(operation, this.#operationTimeout))
     })
   }
 
@@ -120,10 +118,11 @@ export class Session {
   }
 
   #closeChannel(channel: DriverChannel): Effect.Effect<void> {
-    return Effect.timeoutOrElse(Effect.suspend(() => this.isAlive && channel.isOpen() ? channel.close : Effect.void), {
-      duration: this.#deadlines.close,
-      orElse: () => Effect.sync(() => this.#expire("closeChannel", this.#deadlines.close))
-    })
+    return Effect.suspend(() =>
+      this.isAlive && channel.isOpen()
+        ? this.#goodbyes.say(channel.close, () => void this.#expire("closeChannel", this.#goodbyes.timeout))
+        : Effect.void
+    )
   }
 
   /**

@@ -4,26 +4,46 @@
 import type * as Duration from "effect/Duration"
 import type { Address, AmqpError } from "../../AmqpError.ts"
 
-/** What a session is for. */
+/**
+ * Names what a component does with its session.
+ *
+ * @category models
+ * @since 0.1.0
+ */
 export type Role = "publish" | "consume"
 
 interface InRole {
-  /** `undefined` until a component has asked for the session. */
+  /** Is `undefined` until a component has asked for the session, and for a session that both roles share. */
   readonly role: Role | undefined
 }
 
-/** Nothing has asked for this session yet. */
+/**
+ * No component has asked for this session yet.
+ *
+ * @category models
+ * @since 0.1.0
+ */
 export interface Idle extends InRole {
   readonly _tag: "Idle"
 }
 
-/** The first connect is under way; `attempt` counts from 1. */
+/**
+ * The first connect is under way; `attempt` counts from 1.
+ *
+ * @category models
+ * @since 0.1.0
+ */
 export interface Connecting extends InRole {
   readonly _tag: "Connecting"
   readonly attempt: number
 }
 
-/** A session is established and every component is set up on it. */
+/**
+ * A session is established, and every component is set up on it.
+ *
+ * @category models
+ * @since 0.1.0
+ */
 export interface Connected extends InRole {
   readonly _tag: "Connected"
   /** The number of the session; every session has another. */
@@ -33,7 +53,12 @@ export interface Connected extends InRole {
   readonly serverProperties: Readonly<Record<string, unknown>>
 }
 
-/** The broker has a resource alarm and stopped reading; what is published waits. */
+/**
+ * The broker has a resource alarm and stopped reading. Messages to publish wait.
+ *
+ * @category models
+ * @since 0.1.0
+ */
 export interface Blocked extends InRole {
   readonly _tag: "Blocked"
   readonly epoch: number
@@ -41,7 +66,12 @@ export interface Blocked extends InRole {
   readonly reason: string
 }
 
-/** The session was lost for `cause`; attempt number `attempt` of this outage follows after `nextDelay`. */
+/**
+ * The session was lost for `cause`; attempt number `attempt` of this outage follows after `nextDelay`.
+ *
+ * @category models
+ * @since 0.1.0
+ */
 export interface Reconnecting extends InRole {
   readonly _tag: "Reconnecting"
   readonly attempt: number
@@ -50,23 +80,41 @@ export interface Reconnecting extends InRole {
 }
 
 /**
- * Nothing will be tried again, and every operation fails with `cause`: the retry budget is spent, or a schedule or the
+ * No further attempt follows, and every operation fails with `cause`: the retry budget is spent, or a schedule or the
  * driver threw.
+ *
+ * @category models
+ * @since 0.1.0
  */
 export interface Failed extends InRole {
   readonly _tag: "Failed"
   readonly cause: AmqpError
 }
 
-/** The application closed the connection. */
+/**
+ * The application closed the connection.
+ *
+ * @category models
+ * @since 0.1.0
+ */
 export interface Closed extends InRole {
   readonly _tag: "Closed"
 }
 
-/** The state of one session. */
+/**
+ * The state of one session.
+ *
+ * @category models
+ * @since 0.1.0
+ */
 export type State = Idle | Connecting | Connected | Blocked | Reconnecting | Failed | Closed
 
-/** A consumer gets what comes into its queue. */
+/**
+ * A consumer gets the messages of its queue.
+ *
+ * @category models
+ * @since 0.1.0
+ */
 export interface Attached {
   readonly _tag: "Attached"
   readonly queue: string
@@ -75,7 +123,12 @@ export interface Attached {
   readonly epoch: number
 }
 
-/** A consumer gets nothing: not yet, or not any more for `cause`. It comes back by itself unless it `ended`. */
+/**
+ * A consumer gets no messages: not yet, or no longer for `cause`. It comes back by itself unless it has `ended`.
+ *
+ * @category models
+ * @since 0.1.0
+ */
 export interface Detached {
   readonly _tag: "Detached"
   readonly queue: string
@@ -84,10 +137,20 @@ export interface Detached {
   readonly ended: boolean
 }
 
-/** Whether a consumer gets what comes into its queue, since when, and if not, why. */
+/**
+ * Says if a consumer gets the messages of its queue, since when, and if not, why.
+ *
+ * @category models
+ * @since 0.1.0
+ */
 export type ConsumerHealth = Attached | Detached
 
-/** The connection and what hangs on it, at one moment. */
+/**
+ * The connection and its consumers at one moment.
+ *
+ * @category models
+ * @since 0.1.0
+ */
 export interface Health {
   /** The second session is `Idle` until publishing and consuming are both asked for. */
   readonly sessions: readonly [State, State]

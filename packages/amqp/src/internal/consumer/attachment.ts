@@ -4,7 +4,6 @@
  */
 import * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
-import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import type { AmqpConnection, ConsumerHealth } from "../../AmqpConnection.ts"
@@ -13,6 +12,7 @@ import type { Arguments, DriverChannel } from "../../AmqpDriver.ts"
 import { noChannelEvents } from "../../AmqpDriver.ts"
 import { AmqpError, ConsumerCancelled } from "../../AmqpError.ts"
 import { keep } from "../connection/keptChannel.ts"
+import { healingMillis } from "../connection/patience.ts"
 import type { QueueLike } from "../connection/queueName.ts"
 import { labelOf, nameOn } from "../connection/queueName.ts"
 import type { Session } from "../connection/session.ts"
@@ -51,10 +51,6 @@ type State =
   | { readonly _tag: "Attached"; readonly tag: string; readonly channel: DriverChannel; readonly session: Session }
   | { readonly _tag: "Detached"; readonly cause: AmqpError | undefined }
   | { readonly _tag: "Ended"; readonly cause: AmqpError }
-
-// What the broker refuses for now may heal until it has noticed that a dead connection is dead, which takes it two
-// heartbeats, and other programs have declared again what was lost with it.
-const healingHeartbeats = 3
 
 const consumerTags = crypto.randomUUID()
 let consumerCount = 0
@@ -162,7 +158,7 @@ export const attach = Effect.fnUntraced(function*(
       become({ _tag: "Detached", cause: error })
       const reason = error.reason
       return reason._tag === "ResourceLocked" || (reason._tag === "NotFound" && !reason.nodeDown)
-        ? waited < Duration.toMillis(session.heartbeat) * healingHeartbeats
+        ? waited < healingMillis(session.heartbeat)
         : error.isRetryable
     },
     onFailed(error) {
