@@ -342,12 +342,23 @@ export class ResourceLocked extends Reason("ResourceLocked")<{
  */
 export class ConsumerCancelled extends Reason("ConsumerCancelled")<{
   readonly queue: string
+  /**
+   * True where the broker is RabbitMQ 4.3 or later, which cancels the consumer of a quorum queue when an acknowledgement
+   * does not come in time, and the consumer had messages to acknowledge.
+   *
+   * @since 0.2.0
+   */
+  readonly ackTimeout?: boolean | undefined
 }> {
   get isRetryable(): boolean {
     return true
   }
   override get message(): string {
-    return `the broker cancelled the consumer of "${this.queue}": the queue was deleted, or its node is down`
+    return `the broker cancelled the consumer of "${this.queue}": ${
+      this.ackTimeout === true
+        ? "a message was not acknowledged within the acknowledgement timeout (consumer_timeout), or else "
+        : ""
+    }the queue was deleted, or its node is down`
   }
 }
 

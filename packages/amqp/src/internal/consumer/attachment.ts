@@ -11,6 +11,7 @@ import { Delivery } from "../../AmqpDelivery.ts"
 import type { Arguments, DriverChannel } from "../../AmqpDriver.ts"
 import { noChannelEvents } from "../../AmqpDriver.ts"
 import { AmqpError, ConsumerCancelled } from "../../AmqpError.ts"
+import { isRabbitMqSince } from "../connection/brokerVersion.ts"
 import { keep } from "../connection/keptChannel.ts"
 import { healingMillis } from "../connection/patience.ts"
 import type { QueueLike } from "../connection/queueName.ts"
@@ -114,7 +115,8 @@ export const attach = Effect.fnUntraced(function*(
         },
         onCancel() {
           isCancelledByBroker = true
-          detach(new AmqpError({ operation: `consume ${queue}`, reason: new ConsumerCancelled({ queue }) }))
+          const ackTimeout = isRabbitMqSince(session.driver, 4, 3) && acknowledgements.isAwaited
+          detach(new AmqpError({ operation: `consume ${queue}`, reason: new ConsumerCancelled({ queue, ackTimeout }) }))
           wakeLater(() => Deferred.doneUnsafe(cancelled, Effect.void))
         }
       })

@@ -34,6 +34,11 @@ export class Acknowledgements {
     return this.#channel.isOpen()
   }
 
+  /** True while a delivery that was told of waits for its acknowledgement. */
+  get isAwaited(): boolean {
+    return this.#outstanding.size > 0
+  }
+
   /** Tells that an acknowledgement of many settled the tag. */
   isSettled(tag: number): boolean {
     return tag <= this.#settledUpTo
