@@ -1,6 +1,7 @@
 /**
  * The differences between RabbitMQ versions that clients see.
  */
+import type { PriorityScheme } from "./readyMessages.ts"
 
 /**
  * A RabbitMQ version that the broker can behave like.
@@ -9,6 +10,19 @@
  * @since 0.1.0
  */
 export type BrokerVersion = "3.10" | "4.0" | "4.3"
+
+/** How a queue orders messages by their priority. */
+export interface Priorities {
+  /** The highest level; 0 is a queue that does not look at priorities. */
+  readonly highest: number
+  /** The priority of the lowest level. Lower ones are on it too. */
+  readonly least: number
+  /** The priority of a message that has none. */
+  readonly fallback: number
+  readonly scheme: PriorityScheme
+}
+
+export const noPriorities: Priorities = { highest: 0, least: 0, fallback: 0, scheme: "strict" }
 
 /** The differences, as settings of the broker. */
 export interface Dialect {
@@ -46,6 +60,11 @@ export interface Dialect {
    * queues wait for ever. Before, the channel was closed.
    */
   readonly takesBack: boolean
+  /**
+   * Since 4.0 a quorum queue hands out two messages of a priority above 4 before one of the others, and since 4.3 it has
+   * 32 priorities, of which a message without one has 4.
+   */
+  readonly quorumPriorities: Priorities
   /** Since 4.0 a single active consumer of a quorum queue hands over to a waiting one of higher priority. */
   readonly handsOver: boolean
   /** Since 4.0 a cancel of the single active consumer of a classic queue starts the next one at once. */
@@ -92,6 +111,7 @@ const before4: Dialect = {
   readsNegativeLimit: false,
   namesLastDeath: false,
   takesBack: false,
+  quorumPriorities: noPriorities,
   handsOver: false,
   wakesAfterCancel: false,
   ignoresStreamRefusals: false,
@@ -119,6 +139,7 @@ const since4: Dialect = {
   refusesTypeOnChannel: true,
   readsNegativeLimit: true,
   namesLastDeath: true,
+  quorumPriorities: { highest: 1, least: 4, fallback: 0, scheme: "twoToOne" },
   handsOver: true,
   wakesAfterCancel: true,
   ignoresStreamRefusals: true,
@@ -139,6 +160,7 @@ export const dialects: Record<BrokerVersion, Dialect> = {
     countsNacks: false,
     tellsAcquired: true,
     keepsCounts: true,
+    quorumPriorities: { highest: 31, least: 0, fallback: 4, scheme: "strict" },
     putsRefusedLast: false,
     deniesMasterLocator: true,
     failsAtAge: false,

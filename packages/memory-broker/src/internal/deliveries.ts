@@ -147,8 +147,8 @@ export class Deliveries {
       if (consumer !== undefined) {
         consumer.unacked--
         if (isTakenBack) consumer.takenBack--
-        queue.settled(consumer)
       }
+      queue.settled(consumer)
       this.#due.touch(queue)
     }
   }

@@ -2,6 +2,8 @@
  * A classic or quorum queue: its messages in order, its consumers in turn, and its limits.
  */
 import type { QueueDeclaration } from "effect-amqp/AmqpDriver"
+import type { Priorities } from "./brokerVersion.ts"
+import { noPriorities } from "./brokerVersion.ts"
 import type { Message } from "./message.ts"
 import { isPersistent } from "./message.ts"
 import type { ConsumeOptions, Consumer, Counts, QueueHome, QueueHost, ReturnCause } from "./queue.ts"
@@ -18,8 +20,13 @@ const none: Counts = { failed: 0, acquired: 0 }
 export class MessageQueue extends Queue {
   readonly ready: ReadyMessages
   readonly #host: QueueHost
+  readonly #priorities: Priorities
   readonly #single: SingleActive | undefined
   #nextPosition = 0
+  /** Consumers of a quorum queue that were cancelled with messages out. */
+  readonly #leftovers = new Set<Consumer>()
+  /** Messages of a quorum queue that `basic.get` took and that are out. */
+  #gets = 0
   /** The queue does not look for messages to deliver until it is used again. */
   #isAsleep = false
 
@@ -34,11 +41,21 @@ export class MessageQueue extends Queue {
     super(declaration, settings, vhost, owner, now)
     const isQuorum = settings.type === "quorum"
     const { handsOver } = vhost.dialect
-    this.ready = new ReadyMessages(settings.maxPriority, isQuorum ? "returnsFirst" : "byPosition")
+    this.#priorities = isQuorum ? vhost.dialect.quorumPriorities : { ...noPriorities, highest: settings.maxPriority }
+    this.ready = new ReadyMessages(
+      this.#priorities.highest,
+      isQuorum ? "returnsFirst" : "byPosition",
+      this.#priorities.scheme
+    )
     this.#host = host
     this.#single = settings.singleActiveConsumer
       ? new SingleActive({ handsOver: isQuorum && handsOver, prefersPriority: !isQuorum || handsOver })
       : undefined
+  }
+
+  /** A quorum queue counts who has unacknowledged messages, also after a cancel and for each `basic.get`. */
+  get consumerCount(): number {
+    return this.consumers.length + this.#leftovers.size + this.#gets
   }
 
   get messageCount(): number {
@@ -63,9 +80,7 @@ export class MessageQueue extends Queue {
     const entry: Entry = {
       message,
       position: this.#nextPosition++,
-      priority: this.settings.maxPriority === 0
-        ? 0
-        : Math.min(message.properties.priority ?? 0, this.settings.maxPriority),
+      priority: this.#priorities.highest === 0 ? 0 : this.#levelOf(message.properties.priority),
       size,
       expiresAt: this.#expiryOf(message, now),
       redelivered: failed > 0,
@@ -82,10 +97,17 @@ export class MessageQueue extends Queue {
     this.ready.push(entry)
     if (this.#isAsleep) this.#wake(now)
     const hasDropped = this.#dropOverflow()
-    // RabbitMQ looks for expired messages only when the head may be another: a message of high priority that overtakes
-    // the head is not looked at, and can be delivered after its time.
-    if (hasDropped || (this.ready.length === 1 && entry.expiresAt !== undefined)) this.expire(now)
+    // A classic queue looks for expired messages only when the head may be another: a message of high priority that
+    // overtakes the head is not looked at, and can be delivered after its time.
+    const mayBeHead = this.ready.length === 1 || this.settings.type === "quorum"
+    if (hasDropped || (mayBeHead && entry.expiresAt !== undefined)) this.expire(now)
     return true
+  }
+
+  /** The level of a message with this priority. */
+  #levelOf(priority: number | undefined): number {
+    const { fallback, highest, least } = this.#priorities
+    return Math.max(0, Math.min((priority ?? fallback) - least, highest))
   }
 
   #expiryOf(message: Message, now: number): number | undefined {
@@ -116,7 +138,7 @@ export class MessageQueue extends Queue {
     for (const entry of this.ready.shiftExpired(now)) {
       this.#host.deadLetter(this, entry, "expired")
     }
-    this.nextExpiry = this.ready.peek()?.expiresAt
+    this.nextExpiry = this.ready.nextExpiry
   }
 
   take(now: number): Entry | undefined {
@@ -189,9 +211,20 @@ export class MessageQueue extends Queue {
     const sleeps = cause === "cancel" && this.#single !== undefined && this.settings.type === "classic" &&
       !this.vhost.dialect.wakesAfterCancel
     if (sleeps) this.#isAsleep = true
+    if (this.settings.type === "quorum" && consumer.unacked > 0) this.#leftovers.add(consumer)
   }
 
-  settled(consumer: Consumer): void {
+  got(): void {
+    this.unackedCount++
+    if (this.settings.type === "quorum") this.#gets++
+  }
+
+  settled(consumer: Consumer | undefined): void {
+    if (consumer === undefined) {
+      if (this.#gets > 0) this.#gets--
+      return
+    }
+    if (consumer.unacked === 0) this.#leftovers.delete(consumer)
     this.#single?.settled(consumer)
     if (this.#isAsleep && this.consumers.includes(consumer)) this.#isAsleep = false
   }
@@ -241,6 +274,8 @@ export class MessageQueue extends Queue {
     const all = this.ready.clear()
     this.ready.requeue(this.settings.type === "quorum" ? all : all.filter((entry) => isPersistent(entry.message)))
     this.consumers.length = 0
+    this.#leftovers.clear()
+    this.#gets = 0
     this.#single?.clear()
     this.unackedCount = 0
     this.#isAsleep = false

@@ -98,6 +98,8 @@ export abstract class Queue {
     this.lastUsedAt = now
   }
 
+  /** The consumers that `queue.declare` counts. */
+  abstract get consumerCount(): number
   /** Messages that wait for a consumer. */
   abstract get messageCount(): number
   /** The messages that wait, in the order in which they are delivered. */
@@ -114,8 +116,10 @@ export abstract class Queue {
   abstract admit(options: ConsumeOptions): void
   abstract addConsumer(consumer: Consumer, now: number): void
   abstract removeConsumer(consumer: Consumer, now: number, cause: "cancel" | "close"): void
-  /** A consumer has settled some of its messages. */
-  abstract settled(consumer: Consumer): void
+  /** A message that `basic.get` took is out. */
+  abstract got(): void
+  /** A consumer, or a `basic.get` if there is none, has settled one of its messages. */
+  abstract settled(consumer: Consumer | undefined): void
   /** The broker takes messages back from a consumer, which gets no other until it has settled them. */
   abstract suspend(consumer: Consumer): void
   /** Throw the `ReplyFault` with which RabbitMQ answers a nack or a reject, if the kind of queue has no such thing. */

@@ -76,16 +76,30 @@ const byPosition = (a: Entry, b: Entry): number => a.position - b.position
 /** The order of requeued messages: a classic queue keeps their places, a quorum queue hands them out first. */
 export type RequeueOrder = "byPosition" | "returnsFirst"
 
+/** How priorities share a queue: strictly, or two of the upper level to one of the lower. */
+export type PriorityScheme = "strict" | "twoToOne"
+
+/** Messages of the upper level that go before one of the lower. */
+const upperShare = 2
+
 export class ReadyMessages {
   readonly #order: RequeueOrder
+  readonly #scheme: PriorityScheme
+  /** The head of every level expires, and not only the first of all. */
+  readonly #expiresByLevel: boolean
+  /** Messages of the upper level that were taken since one of the lower could. */
+  #share = 0
   /** The highest priority first. */
   readonly #levels: ReadonlyArray<{ readonly priority: number; readonly run: Run }>
   #returned = new Run()
   #length = 0
   #bytes = 0
 
-  constructor(priorities: number, order: RequeueOrder) {
+  /** A queue with priorities from 0 to `priorities`. */
+  constructor(priorities: number, order: RequeueOrder, scheme: PriorityScheme = "strict") {
     this.#order = order
+    this.#scheme = scheme
+    this.#expiresByLevel = order === "returnsFirst" && scheme === "strict" && priorities > 0
     this.#levels = Array.from({ length: priorities + 1 }, (_, i) => ({ priority: priorities - i, run: new Run() }))
   }
 
@@ -100,6 +114,10 @@ export class ReadyMessages {
   #firstRun(): Run | undefined {
     if (this.#length === 0) return undefined
     if (this.#returned.length > 0) return this.#returned
+    if (this.#scheme === "twoToOne" && this.#share === upperShare) {
+      const { run } = this.#levels[this.#levels.length - 1]!
+      if (run.length > 0) return run
+    }
     for (const level of this.#levels) if (level.run.length > 0) return level.run
     return undefined
   }
@@ -120,7 +138,11 @@ export class ReadyMessages {
   }
 
   shift(): Entry | undefined {
-    const entry = this.#firstRun()?.shift()
+    const run = this.#firstRun()
+    const entry = run?.shift()
+    if (this.#scheme === "twoToOne" && run !== undefined && run !== this.#returned) {
+      this.#share = this.#share === upperShare ? 0 : this.#share + 1
+    }
     if (entry !== undefined) {
       this.#length--
       this.#bytes -= entry.size
@@ -144,14 +166,36 @@ export class ReadyMessages {
     }
   }
 
-  /** Take the expired messages off the head. An expired message behind one that lives stays where it is. */
+  /**
+   * Take the expired messages off the head, or off the head of every level. An expired message behind one that lives
+   * stays where it is.
+   */
   shiftExpired(now: number): Array<Entry> {
     const expired: Array<Entry> = []
-    for (let head = this.peek(); head?.expiresAt !== undefined && head.expiresAt <= now; head = this.peek()) {
+    const isOver = (entry: Entry | undefined) => entry?.expiresAt !== undefined && entry.expiresAt <= now
+    for (let head = this.peek(); head !== undefined && isOver(head); head = this.peek()) {
       expired.push(head)
       this.shift()
     }
+    if (!this.#expiresByLevel || this.#length === 0) return expired
+    for (const { run } of this.#levels) {
+      for (let head = run.peek(); head !== undefined && isOver(head); head = run.peek()) {
+        expired.push(head)
+        run.shift()
+        this.#length--
+        this.#bytes -= head.size
+      }
+    }
     return expired
+  }
+
+  /** When the next message may be taken by {@link shiftExpired}. */
+  get nextExpiry(): number | undefined {
+    const first = this.peek()?.expiresAt
+    if (!this.#expiresByLevel || this.#length === 0) return first
+    let next = first ?? Number.POSITIVE_INFINITY
+    for (const { run } of this.#levels) next = Math.min(next, run.peek()?.expiresAt ?? next)
+    return next === Number.POSITIVE_INFINITY ? undefined : next
   }
 
   clear(): Array<Entry> {
@@ -165,6 +209,14 @@ export class ReadyMessages {
 
   *[Symbol.iterator](): Iterator<Entry> {
     yield* this.#returned
-    for (const level of this.#levels) yield* level.run
+    if (this.#scheme === "strict") {
+      for (const level of this.#levels) yield* level.run
+      return
+    }
+    const [upper = [], lower = []] = this.#levels.map(({ run }) => [...run])
+    for (let share = this.#share; upper.length > 0 || lower.length > 0; share = share === upperShare ? 0 : share + 1) {
+      const takesLower = upper.length === 0 || (share === upperShare && lower.length > 0)
+      yield (takesLower ? lower.shift() : upper.shift())!
+    }
   }
 }

@@ -80,7 +80,7 @@ export class Requests {
           return { queue: request.queue, messageCount: 0, consumerCount: 1 }
         }
         const queue = this.#useQueue(channel, request.queue)
-        return { queue: queue.name, messageCount: queue.messageCount, consumerCount: queue.consumers.length }
+        return { queue: queue.name, messageCount: queue.messageCount, consumerCount: queue.consumerCount }
       }
       case "DeleteQueue":
         return this.#deleteQueue(channel, request)
@@ -95,7 +95,7 @@ export class Requests {
         queue.lastUsedAt = this.#timers.now
         const entry = queue.take(this.#timers.now)
         if (entry === undefined) return Option.none()
-        if (!request.noAck) queue.unackedCount++
+        if (!request.noAck) queue.got()
         return Option.some(this.#deliveries.hand(channel, queue, entry, request.noAck, undefined))
       }
       case "Prefetch":
@@ -155,7 +155,7 @@ export class Requests {
       : connection.vhost.addQueue({ ...declaration, queue: name }, connection)
     channel.lastQueue = name
     this.#due.touch(queue)
-    return { queue: name, messageCount: queue.messageCount, consumerCount: queue.consumers.length }
+    return { queue: name, messageCount: queue.messageCount, consumerCount: queue.consumerCount }
   }
 
   #deleteQueue(channel: Channel, request: Request & { readonly _tag: "DeleteQueue" }): number {

@@ -54,6 +54,10 @@ export class StreamQueue extends Queue {
     return this.#first + this.#log.length
   }
 
+  get consumerCount(): number {
+    return this.consumers.length
+  }
+
   get messageCount(): number {
     return this.#log.length
   }
@@ -177,6 +181,8 @@ export class StreamQueue extends Queue {
     if (at !== -1) this.consumers.splice(at, 1)
     this.#next.delete(consumer)
   }
+
+  got(): void {}
 
   settled(): void {}
 

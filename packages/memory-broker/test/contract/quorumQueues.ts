@@ -267,6 +267,29 @@ export const quorumQueues = suite("quorum queues", {
     yield* Client.settle
     assert.deepStrictEqual(yield* Client.bodies(channel, "dead"), ["1"])
   }),
+  "a quorum queue has no priorities before 4.0, two that share it since, and 32 that are strict since 4.3": Effect.gen(
+    function*() {
+      const { version } = yield* Broker
+      const channel = yield* withQuorum()
+      const priorities = [undefined, 0, 3, 4, 5, 9, 31, 32, 255, 2]
+      for (const [i, priority] of priorities.entries()) {
+        yield* Client.publish(channel, { routingKey: "q", body: `${i}`, properties: { priority } })
+      }
+      assert.strictEqual(
+        (yield* Client.bodies(channel, "q")).join(" "),
+        version < 4 ? "0 1 2 3 4 5 6 7 8 9" : version < 4.03 ? "4 5 0 6 7 1 8 2 3 9" : "6 7 8 5 4 0 3 2 9 1"
+      )
+    }
+  ),
+  "a message that comes back to a quorum queue goes before those of a higher priority": Effect.gen(function*() {
+    const channel = yield* withQuorum({ "x-delivery-limit": 5 })
+    yield* Client.fill(channel, "q", "1", "2")
+    const got = yield* Client.take(channel, "q")
+    yield* Client.publish(channel, { routingKey: "q", body: "high", properties: { priority: 9 } })
+    channel.rejectUnsafe(got.deliveryTag, true)
+    yield* Client.settle
+    assert.strictEqual((yield* Client.bodies(channel, "q"))[0], "1")
+  }),
   "prefetch bounds a consumer of a quorum queue": Effect.gen(function*() {
     const channel = yield* withQuorum()
     yield* channel.prefetch(2)

@@ -18,6 +18,14 @@ const queueKinds: ReadonlyArray<Arguments> = [
   { "x-max-length-bytes": 12 }
 ]
 
+const quorumKinds: ReadonlyArray<Arguments> = [
+  { "x-queue-type": "quorum" },
+  { "x-queue-type": "quorum", "x-delivery-limit": 1 },
+  { "x-queue-type": "quorum", "x-delivery-limit": -1 }
+]
+
+const queues = ["q0", "q1", "q2", "quorum"]
+
 const exchanges = { direct: "direct", fanout: "fanout", topic: "topic" } as const
 
 const keys = ["a", "a.b", "b.c", ""]
@@ -39,6 +47,7 @@ export type Operation =
   | { readonly _tag: "Get"; readonly queue: string; readonly noAck: boolean }
   | { readonly _tag: "Ack"; readonly tag: number; readonly multiple: boolean }
   | { readonly _tag: "Nack"; readonly tag: number; readonly multiple: boolean; readonly requeue: boolean }
+  | { readonly _tag: "Reject"; readonly tag: number; readonly requeue: boolean }
   | { readonly _tag: "Purge" | "Check"; readonly queue: string }
   | { readonly _tag: "Consume"; readonly queue: string; readonly prefetch: number }
   | { readonly _tag: "Expire" }
@@ -50,7 +59,7 @@ export const operations = (seed: number): ReadonlyArray<Operation> => {
   const below = (n: number) => Math.floor(random() * n)
   const one = <A>(all: ReadonlyArray<A>): A => all[below(all.length)]!
   const chance = (p: number) => random() < p
-  const queue = () => one(["q0", "q1", "q2"])
+  const queue = () => one(queues)
   const exchange = () => one(Object.keys(exchanges))
   let got = 0
   let published = 0
@@ -58,7 +67,7 @@ export const operations = (seed: number): ReadonlyArray<Operation> => {
   const declare = (name: string): Operation => ({
     _tag: "Declare",
     queue: name,
-    arguments: one(queueKinds),
+    arguments: one(name === "quorum" ? quorumKinds : queueKinds),
     deadLetters: chance(0.5)
   })
   const next = (): Operation => {
@@ -80,6 +89,7 @@ export const operations = (seed: number): ReadonlyArray<Operation> => {
       return { _tag: "Get", queue: queue(), noAck: chance(0.3) }
     }
     if (dice < 62) return { _tag: "Ack", tag: 1 + below(Math.max(1, got)), multiple: chance(0.3) }
+    if (dice < 66) return { _tag: "Reject", tag: 1 + below(Math.max(1, got)), requeue: chance(0.6) }
     if (dice < 76) {
       return { _tag: "Nack", tag: 1 + below(Math.max(1, got)), multiple: chance(0.3), requeue: chance(0.6) }
     }
@@ -87,14 +97,18 @@ export const operations = (seed: number): ReadonlyArray<Operation> => {
     if (dice < 86) return { _tag: "Unbind", queue: queue(), exchange: exchange(), pattern: one(patterns) }
     if (dice < 89) return { _tag: "Check", queue: queue() }
     if (dice < 91) return { _tag: "Purge", queue: queue() }
-    if (dice < 93) return { _tag: "Delete", queue: queue(), ifEmpty: chance(0.4) }
+    if (dice < 93) {
+      const name = queue()
+      // A quorum queue that is deleted only if it is empty takes the connection with it.
+      return { _tag: "Delete", queue: name, ifEmpty: name !== "quorum" && chance(0.4) }
+    }
     if (dice < 96) return declare(queue())
     if (dice < 97) return { _tag: "Consume", queue: queue(), prefetch: 1 + below(2) }
     if (dice < 99) return { _tag: "Expire" }
     return { _tag: "Reopen" }
   }
   return [
-    ...["q0", "q1", "q2"].map(declare),
+    ...queues.map(declare),
     ...Object.keys(exchanges).map((name): Operation => ({
       _tag: "Bind",
       queue: queue(),
@@ -106,14 +120,18 @@ export const operations = (seed: number): ReadonlyArray<Operation> => {
 }
 
 const story = (delivery: DriverDelivery): string => {
-  const deaths = delivery.properties.headers?.["x-death"]
-  return Array.isArray(deaths)
+  const headers = delivery.properties.headers ?? {}
+  const deaths = headers["x-death"]
+  const counts = ["x-delivery-count", "x-acquired-count"]
+    .flatMap((name) => headers[name] === undefined ? [] : [` ${name} ${String(headers[name])}`])
+    .join("")
+  return counts + (Array.isArray(deaths)
     ? ` died ${
       (deaths as ReadonlyArray<Readonly<Record<string, unknown>>>)
         .map((death) => `${String(death["reason"])} in ${String(death["queue"])} x${String(death["count"])}`)
         .join(", ")
     }`
-    : ""
+    : "")
 }
 
 const show = (delivery: DriverDelivery): string =>
@@ -134,6 +152,12 @@ export const observe = Effect.fnUntraced(function*(connection: Client.Connection
   for (const [short, type] of Object.entries(exchanges)) yield* Client.exchange(channel, name(short), type)
   yield* Client.exchange(channel, name("dlx"), "fanout")
   yield* Client.bind(channel, name("dead"), name("dlx"))
+
+  /** Waits for an acknowledgement: an unknown tag closes the channel before the answer, and a quorum queue takes time. */
+  const settled = Effect.suspend(() => channel.checkExchange(name("dlx"))).pipe(
+    Effect.andThen(elapse("15 millis")),
+    Effect.as("ok")
+  )
 
   const perform = Effect.fnUntraced(function*(operation: Operation): Effect.fn.Return<string, AmqpError, Broker> {
     switch (operation._tag) {
@@ -169,7 +193,7 @@ export const observe = Effect.fnUntraced(function*(connection: Client.Connection
             ...(operation.expiration === undefined ? {} : { expiration: operation.expiration })
           }
         })
-        if (operation.expiration === "20") yield* elapse("60 millis")
+        if (operation.expiration !== undefined) yield* elapse("60 millis")
         return `${ack ? "ack" : "nack"}${channel.returns.length > returned ? " returned" : ""}`
       }
       case "Get": {
@@ -178,13 +202,13 @@ export const observe = Effect.fnUntraced(function*(connection: Client.Connection
       }
       case "Ack":
         channel.ackUnsafe(operation.tag, operation.multiple)
-        // The answer shows whether the tag was known: an unknown one closes the channel first.
-        yield* channel.checkExchange(name("dlx"))
-        return "ok"
+        return yield* settled
       case "Nack":
         channel.nackUnsafe(operation.tag, operation.multiple, operation.requeue)
-        yield* channel.checkExchange(name("dlx"))
-        return "ok"
+        return yield* settled
+      case "Reject":
+        channel.rejectUnsafe(operation.tag, operation.requeue)
+        return yield* settled
       case "Purge":
         return `${yield* channel.purgeQueue(name(operation.queue))}`
       case "Check": {
@@ -222,13 +246,17 @@ export const observe = Effect.fnUntraced(function*(connection: Client.Connection
   yield* channel.close
   yield* elapse("40 millis")
   const last = yield* Client.open(connection)
-  for (const short of ["q0", "q1", "q2", "dead"]) {
+  for (const short of [...queues, "dead"]) {
     const rest = yield* Client.drain(last, name(short)).pipe(Effect.option)
-    say(`${short} holds ${Option.match(rest, { onNone: () => "nothing", onSome: (all) => all.map(show).join("; ") })}`)
+    // Dead letters of several queues meet in no certain order.
+    const shown = (all: ReadonlyArray<DriverDelivery>) =>
+      short === "dead" ? all.map((one) => Client.text(one) + story(one)).toSorted() : all.map(show)
+    const held = Option.match(rest, { onNone: () => "nothing", onSome: (all) => shown(all).join("; ") })
+    say(`${short} holds ${held}`)
     if (Option.isNone(rest)) break
   }
   if (last.isOpen()) {
-    for (const short of ["q0", "q1", "q2", "dead"]) {
+    for (const short of [...queues, "dead"]) {
       yield* last.deleteQueue(name(short), { ifUnused: false, ifEmpty: false })
     }
     yield* last.close
