@@ -23,11 +23,14 @@ import type { ConsumerHealth } from "./AmqpConnection.ts"
 import { AmqpConnection } from "./AmqpConnection.ts"
 import type { Delivery } from "./AmqpDelivery.ts"
 import type { AmqpError } from "./AmqpError.ts"
+import type * as AmqpTopology from "./AmqpTopology.ts"
 import { bound } from "./internal/checkOptions.ts"
+import { topologyOf } from "./internal/consumer/delayedRetry.ts"
 import type * as ConsumerMetrics from "./internal/consumer/metrics.ts"
 import type { BatchOptions, Options, Retry, Source, SourceOptions } from "./internal/consumer/options.ts"
 import { atOnce, resolveSource } from "./internal/consumer/options.ts"
 import { inBatches, singly } from "./internal/consumer/portions.ts"
+import type { RetryOptions } from "./internal/consumer/retryQueues.ts"
 import * as DeliveryStream from "./internal/consumer/stream.ts"
 import type { HandlerContext, Worker } from "./internal/consumer/worker.ts"
 import * as ConsumerWorker from "./internal/consumer/worker.ts"
@@ -43,6 +46,7 @@ export type {
   Source,
   SourceOptions
 } from "./internal/consumer/options.ts"
+export type { RetryOptions } from "./internal/consumer/retryQueues.ts"
 
 /**
  * Counts of messages by their fate, since the consumer was made.
@@ -260,11 +264,20 @@ export const stream = (
  * For a queue `invoices`, a message waits in `invoices.retry.<milliseconds>`, one queue for each distinct delay of the
  * schedule, which RabbitMQ dead-letters back to `invoices`; in the end the message goes to `invoices.parked`, where
  * nothing takes it away. These queues are declared before the consumer starts, or when a policy that is a function first
- * returns this: durable if `invoices` is, and quorum queues if it was given as one. They are never deleted.
+ * returns this: durable if `invoices` is, and quorum queues if it was given as one. They are never deleted. Queues that are
+ * there with other arguments are used where they do the job, also by a user without the permission to configure; one with
+ * another delay or another way back fails with `TopologyMismatch`. A parked quorum queue has no delivery limit since
+ * RabbitMQ 4.0, where each look at a message counts as one.
+ *
+ * Messages in a quorum wait queue may come late after a restart of the broker: RabbitMQ tries to forward them before their
+ * queue has a leader, and again after `dead_letter_worker_publisher_confirm_timeout` (180,000 ms by default; set it in
+ * RabbitMQ's `advanced.config`). None is lost.
  *
  * What waits is a copy with the same body, message id and other properties. Headers tell its number (`x-retry-attempt`),
  * the queue that the number counts for (`x-retry-queue`), and where the message was first published, so that a delivery
- * shows the original exchange and routing key. The copy has no `expiration`, and no `CC` header, by which the broker
+ * shows the original exchange and routing key. What is parked also says why: `x-parked-error` and `x-parked-reason`
+ * (the tag and the text of the last error, cut at 1 KiB), `x-parked-attempts`, `x-parked-at` and `x-parked-by`. The copy has
+ * no `expiration`, and no `CC` header, by which the broker
  * would route it to other queues too; a copy without a content type or a message id gets one.
  *
  * The copy is confirmed before the original is acknowledged. If the copy cannot be published, the original is requeued
@@ -281,4 +294,29 @@ export const stream = (
  * @category failure policies
  * @since 0.1.0
  */
-export const retry = (schedule: Schedule.Schedule<unknown>): Retry => ({ _tag: "Retry", schedule })
+export const retry = (schedule: Schedule.Schedule<unknown>, options: RetryOptions = {}): Retry => ({
+  _tag: "Retry",
+  schedule,
+  ...options
+})
+
+/**
+ * Makes the topology that {@link retry} needs for a queue: for an operator who declares what a user without the permission
+ * to configure may use, or to bind and to look at. A parking queue has its delivery limit added when RabbitMQ 4.0 or later
+ * is there.
+ *
+ * Throws an `AmqpError` with `InvalidConfiguration` if the schedule does not end, has too long a delay, or needs a service.
+ *
+ * @example
+ * ```ts
+ * const schedule = Schedule.exponential("1 second").pipe(Schedule.upTo({ times: 5 }))
+ * const topology = AmqpTopology.make(invoices, AmqpConsumer.retryTopology(invoices, schedule))
+ * ```
+ * @category failure policies
+ * @since 0.2.0
+ */
+export const retryTopology = (
+  queue: string | AmqpTopology.Queue,
+  schedule: Schedule.Schedule<unknown>,
+  options: RetryOptions = {}
+): AmqpTopology.Topology => topologyOf(queue, retry(schedule, options))

@@ -1,6 +1,7 @@
 /**
  * What is in the broker, counted.
  */
+import type { Headers } from "effect-amqp/AmqpMessage"
 import type { Link } from "./link.ts"
 import type { Network } from "./network.ts"
 
@@ -39,6 +40,8 @@ export interface QueueState {
   /** Messages that were delivered and not acknowledged. */
   readonly unacked: number
   readonly consumers: number
+  /** The arguments that the queue was declared with. */
+  readonly arguments: Headers
   /** The bodies of the ready messages, in the order in which they will be delivered. */
   readonly bodies: ReadonlyArray<Uint8Array>
 }
@@ -67,6 +70,7 @@ export const inspectQueue = (network: Network<Link>, name: string, vhost: string
     ready: queue.messageCount,
     unacked: queue.unackedCount,
     consumers: queue.consumers.length,
+    arguments: queue.arguments,
     bodies: Array.from(queue.messages(), (message) => message.body)
   }
 }

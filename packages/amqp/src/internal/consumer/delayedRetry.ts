@@ -6,6 +6,8 @@
  *
  * @see https://www.rabbitmq.com/docs/ttl#queue-ttl
  */
+import * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -18,33 +20,43 @@ import type { Delivery } from "../../AmqpDelivery.ts"
 import { AmqpError, InvalidConfiguration } from "../../AmqpError.ts"
 import type { HeaderValue, Message } from "../../AmqpMessage.ts"
 import * as AmqpPublisher from "../../AmqpPublisher.ts"
-import type { Topology } from "../../AmqpTopology.ts"
+import type { Queue, Topology } from "../../AmqpTopology.ts"
 import * as AmqpTopology from "../../AmqpTopology.ts"
 import type { PublishError } from "../../PublishError.ts"
 import type { QueueLike } from "../connection/queueName.ts"
 import { labelOf } from "../connection/queueName.ts"
 import * as Attempts from "../delivery/retryHeaders.ts"
 import * as ScheduleDelays from "../scheduleDelays.ts"
+import { problemOf } from "../topology/problems.ts"
 import type { Unhandled } from "./fate.ts"
+import type { Retry } from "./options.ts"
+import { parkedHeaders } from "./parkedHeaders.ts"
+import * as RetryQueues from "./retryQueues.ts"
 
 /** The fate of a message that is not tried again at once. */
 export type Delayed = Extract<Unhandled, "retry" | "park">
 
 /** Delays the messages of one queue. */
 export interface Delays {
-  /** Declare the queues of a schedule; done by `delay` if it was not before. */
-  readonly prepare: (schedule: Schedule.Schedule<unknown>) => Effect.Effect<void, AmqpError>
-  /** Publish a copy of a message to where it waits, or to where it stays; none if that would multiply it. */
+  /** Declares the queues of a policy; done by `delay` if it was not before. */
+  readonly prepare: (policy: Retry) => Effect.Effect<void, AmqpError>
+  /**
+   * Publishes a copy of a message to where it waits, or to where it is parked, with what its handler failed with; none if
+   * that would multiply it.
+   */
   readonly delay: (
     delivery: Delivery,
-    schedule: Schedule.Schedule<unknown>
+    policy: Retry,
+    error: unknown
   ) => Effect.Effect<Delayed | undefined, AmqpError | PublishError>
 }
 
 /** A schedule as queues. */
 interface Compiled {
-  readonly topology: Topology
-  readonly next: (delivery: Delivery) => { readonly message: Message; readonly fate: Delayed }
+  readonly queues: ReadonlyArray<Queue>
+  readonly parking: string
+  /** Where a message goes, and what becomes of it there. */
+  readonly next: (delivery: Delivery) => { readonly to: string; readonly fate: Delayed }
 }
 
 // Each distinct delay is a queue on the broker: a schedule that goes on for ever must not make them without an end.
@@ -124,47 +136,38 @@ const copyTo = (routingKey: string, delivery: Delivery, queue: string): Message 
   }
 }
 
-const compile = Effect.fnUntraced(function*(
-  queue: QueueLike,
-  schedule: Schedule.Schedule<unknown>
-): Effect.fn.Return<Compiled, AmqpError> {
+const compile = Effect.fnUntraced(function*(queue: QueueLike, policy: Retry): Effect.fn.Return<Compiled, AmqpError> {
   if (typeof queue !== "string" && queue._tag === "ServerNamedQueue") {
     return yield* invalid("a server-named queue is gone with its session, and a delayed message could not come back")
   }
   const name = labelOf(queue)
-  const delays = yield* delaysOf(schedule)
-  const durable = typeof queue === "string" || queue.durable
-  const isQuorum = typeof queue !== "string" && queue.arguments["x-queue-type"] === "quorum"
-  const waitQueueOf = (delay: number) => `${name}.retry.${delay}`
-  const parked = `${name}.parked`
+  const delays = yield* delaysOf(policy.schedule)
+  const { parking, wait, waitQueueOf } = RetryQueues.make(queue, delays, policy)
   return {
-    topology: AmqpTopology.make(
-      ...Array.from(new Set(delays), (delay) =>
-        AmqpTopology.queue(waitQueueOf(delay), {
-          messageTtl: delay,
-          deadLetterExchange: "",
-          deadLetterRoutingKey: name,
-          // A quorum queue keeps a message until the queue that it goes back to has confirmed it.
-          ...(isQuorum
-            ? { type: "quorum", overflow: "reject-publish", arguments: { "x-dead-letter-strategy": "at-least-once" } }
-            : { durable })
-        })),
-      AmqpTopology.queue(parked, isQuorum ? { type: "quorum" } : { durable })
-    ),
+    queues: [...wait, parking],
+    parking: parking.name,
     next(delivery) {
       const delay = delays[Attempts.delays(delivery.properties.headers, name)]
       return delay === undefined
-        ? { message: copyTo(parked, delivery, name), fate: "park" }
-        : { message: copyTo(waitQueueOf(delay), delivery, name), fate: "retry" }
+        ? { to: parking.name, fate: "park" }
+        : { to: waitQueueOf(delay), fate: "retry" }
     }
   }
 })
+
+/** Makes the topology of a retry; throws an `AmqpError` if the queue or the schedule cannot have one. */
+export const topologyOf = (queue: QueueLike, policy: Retry): Topology => {
+  const exit = Effect.runSyncExit(compile(queue, policy))
+  if (Exit.isFailure(exit)) throw Cause.squash(exit.cause)
+  return AmqpTopology.make(...exit.value.queues)
+}
 
 /** Delay messages of a queue until the scope ends; a publisher is opened for it when it is first needed. */
 export const make = Effect.fnUntraced(function*(
   queue: QueueLike
 ): Effect.fn.Return<Delays, never, AmqpConnection | Scope.Scope> {
   const connection = yield* AmqpConnection
+  const name = labelOf(queue)
   // Its place among the finalizers is here, whenever it is filled: handlers that still run at the end may need it.
   const scope = yield* Scope.fork(yield* Effect.scope)
   const oneAtATime = Semaphore.makeUnsafe(1)
@@ -173,27 +176,32 @@ export const make = Effect.fnUntraced(function*(
   let declarations = yield* Scope.fork(scope)
   let publisher: AmqpPublisher.AmqpPublisher | undefined
 
-  const compiledOf = (schedule: Schedule.Schedule<unknown>): Effect.Effect<Compiled, AmqpError> =>
+  const compiledOf = (policy: Retry): Effect.Effect<Compiled, AmqpError> =>
     oneAtATime.withPermit(Effect.gen(function*() {
-      const before = known.get(schedule)
+      const before = known.get(policy.schedule)
       if (before !== undefined) return before
-      const compiled = yield* compile(queue, schedule)
+      const compiled = yield* compile(queue, policy)
       // A policy that makes its schedule anew for each failure names the same queues each time.
-      const queues = compiled.topology.queues.filter(({ name }) => !declared.has(name))
+      const queues = compiled.queues.filter(({ name }) => !declared.has(name))
       if (queues.length > 0) {
-        yield* Scope.provide(AmqpTopology.declare(AmqpTopology.make(...queues)), declarations)
+        const problem = problemOf(AmqpTopology.make(...queues))
+        if (problem !== undefined) return yield* invalid(problem)
+        yield* Scope.provide(
+          connection.register(undefined, (session) => RetryQueues.provideOn(session, queues, compiled.parking)),
+          declarations
+        )
       }
       for (const { name } of queues) declared.add(name)
       publisher ??= yield* Scope.provide(
         AmqpPublisher.make({ maxMessageBytes: Number.MAX_SAFE_INTEGER, purpose: "retry" }),
         scope
       )
-      known.set(schedule, compiled)
+      known.set(policy.schedule, compiled)
       return compiled
     })).pipe(Effect.provideService(AmqpConnection, connection))
 
   /** One of the queues is gone: the next message declares them again. */
-  const forget = (schedule: Schedule.Schedule<unknown>, compiled: Compiled): Effect.Effect<void> =>
+  const forget = ({ schedule }: Retry, compiled: Compiled): Effect.Effect<void> =>
     oneAtATime.withPermit(Effect.suspend(() => {
       // Of many messages that found it gone, the first has done it.
       if (known.get(schedule) !== compiled) return Effect.void
@@ -207,20 +215,30 @@ export const make = Effect.fnUntraced(function*(
     }))
 
   return {
-    prepare: (schedule) => Effect.asVoid(compiledOf(schedule)),
-    delay: (delivery, schedule) =>
+    prepare: (policy) => Effect.asVoid(compiledOf(policy)),
+    delay: (delivery, policy, error) =>
       Effect.suspend(() => {
-        const compiled = known.get(schedule)
-        return compiled === undefined && isOut(delivery) ? compiledOf(schedule) : Effect.succeed(compiled)
+        const compiled = known.get(policy.schedule)
+        return compiled === undefined && isOut(delivery) ? compiledOf(policy) : Effect.succeed(compiled)
       }).pipe(
         Effect.flatMap((compiled) => {
           // Asked again, because the declaration of the queues may have waited for the next session.
           if (compiled === undefined || !isOut(delivery)) return Effect.undefined
-          const { message, fate } = compiled.next(delivery)
-          return publisher!.publish(message).pipe(
-            Effect.tapError(({ reason }) => reason._tag === "Unroutable" ? forget(schedule, compiled) : Effect.void),
-            Effect.as(fate)
-          )
+          const { fate, to } = compiled.next(delivery)
+          return Effect.flatMap(Clock.currentTimeMillis, (now) => {
+            const copy = copyTo(to, delivery, name)
+            const message = fate === "retry" ? copy : {
+              ...copy,
+              headers: {
+                ...copy.headers,
+                ...parkedHeaders(error, delivery, new Date(now), delivery.origin?.connectionName)
+              }
+            }
+            return publisher!.publish(message).pipe(
+              Effect.tapError(({ reason }) => reason._tag === "Unroutable" ? forget(policy, compiled) : Effect.void),
+              Effect.as(fate)
+            )
+          })
         })
       )
   }

@@ -4,17 +4,17 @@
 import * as Cause from "effect/Cause"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import type * as Schedule from "effect/Schedule"
 import type { Delivery } from "../../AmqpDelivery.ts"
 import type { PublishErrorReason } from "../../PublishError.ts"
 import type { Delays } from "./delayedRetry.ts"
 import type { PortionFate, Unhandled } from "./fate.ts"
+import type { Retry } from "./options.ts"
 
 /** What a policy may answer for a message whose handler failed with a typed error. */
 export type Outcome =
   | "deadLetter"
   | "requeue"
-  | { readonly _tag: "Retry"; readonly schedule: Schedule.Schedule<unknown> }
+  | Retry
 
 /** The end of a handler that did not succeed. */
 export interface Failure<T, E> {
@@ -41,8 +41,8 @@ export const make = <T, E>(options: {
   const { delays, onFailure, settle } = options
 
   /** Copies a message to where its next attempt waits, unless that would multiply it, and settles it then. */
-  const delay = (delivery: Delivery, schedule: Schedule.Schedule<unknown>): Effect.Effect<void> =>
-    Effect.matchEffect(delays.delay(delivery, schedule), {
+  const delay = (delivery: Delivery, policy: Retry, failure: unknown): Effect.Effect<void> =>
+    Effect.matchEffect(delays.delay(delivery, policy, failure), {
       onSuccess: (fate) =>
         Effect.andThen(
           Effect.sync(() => settle(delivery, fate ?? "requeue")),
@@ -78,7 +78,7 @@ export const make = <T, E>(options: {
     return typeof outcome === "object"
       ? logged.pipe(
         Effect.andThen(
-          Effect.forEach(deliveries, (delivery) => delay(delivery, outcome.schedule), {
+          Effect.forEach(deliveries, (delivery) => delay(delivery, outcome, error.value), {
             concurrency: "unbounded",
             discard: true
           })

@@ -12,6 +12,7 @@ import type * as AmqpTopology from "../../AmqpTopology.ts"
 import { bound, count, invalid, positive } from "../checkOptions.ts"
 import type { AttachmentOptions } from "./attachment.ts"
 import type { HandlerTimeout } from "./errors.ts"
+import type { RetryOptions } from "./retryQueues.ts"
 
 /**
  * A queue to consume from, by its name or as a value of `AmqpTopology`.
@@ -27,7 +28,7 @@ export type Source = string | AmqpTopology.Queue | AmqpTopology.ServerNamedQueue
  * @category failure policies
  * @since 0.1.0
  */
-export interface Retry {
+export interface Retry extends RetryOptions {
   readonly _tag: "Retry"
   readonly schedule: Schedule.Schedule<unknown>
 }

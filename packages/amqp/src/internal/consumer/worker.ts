@@ -105,7 +105,7 @@ const begin = Effect.fnUntraced(function*<T, E, R>(
   const clock = yield* Clock.Clock
   const queue = labelOf(source.queue)
   const delays = yield* DelayedRetry.make(source.queue)
-  if (typeof onFailure === "object") yield* delays.prepare(onFailure.schedule)
+  if (typeof onFailure === "object") yield* delays.prepare(onFailure)
   const judge = FailurePolicy.make<T, E | HandlerTimeout>({
     onFailure,
     delays,
