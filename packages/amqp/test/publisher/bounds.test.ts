@@ -86,7 +86,7 @@ describe("the bounds of an AmqpPublisher", () => {
       yield* Fiber.join(next)
     }).pipe(Effect.provide(Virtual.layer({ publisher: { maxInFlightBytes: 1000 } }))))
 
-  it.effect("nor does what was lost during an alarm, when it is over", () =>
+  it.effect("messages that were lost during an alarm do not take the byte window for good when it is over", () =>
     Effect.gen(function*() {
       const broker = yield* AmqpMemory.AmqpMemory
       yield* broker.loseConfirms(3)

@@ -23,7 +23,7 @@ describe("AmqpPublisher at the deadline", () => {
       })
     }).pipe(Effect.provide(Virtual.layer())))
 
-  it.effect("it comes when it is due although the time of day is set back or forth meanwhile", () =>
+  it.effect("the deadline comes when it is due although the time of day is set back or forth", () =>
     Effect.gen(function*() {
       const clock = yield* Clock.Clock
       let shift = 0

@@ -212,7 +212,7 @@ describe("AmqpPublisher when the broker refuses", () => {
       assert.deepInclude(yield* Fiber.join(unanswered), { _tag: "ConfirmTimeout", published: "unknown" })
     }).pipe(Effect.provide(Virtual.layer())))
 
-  it.effect("they wait no longer than that when a timer comes a little early, as those of Node do", () =>
+  it.effect("messages like one that had the channel closed wait a second at most when a timer comes a little early, as those of Node do", () =>
     Effect.gen(function*() {
       const broker = yield* AmqpMemory.AmqpMemory
       const clock = yield* Clock.Clock
