@@ -55,16 +55,44 @@ export interface MessageProperties {
 }
 
 /**
- * What a body can be: text is sent as UTF-8, any other value as JSON, and bytes as they are. Bytes are not copied, so do
+ * Names what an object of data does not have, and what an `Effect`, a promise, a function, a stream, a `Map`, a `Set`, a
+ * `Blob` and the like have: they do not compile as a body.
+ */
+interface NotABody {
+  readonly then?: never
+  readonly arrayBuffer?: never
+  readonly "~effect/Effect"?: never
+  readonly "~effect/Stream"?: never
+  readonly "~effect/Layer"?: never
+  readonly "~effect/Fiber"?: never
+  readonly "~effect/Redacted"?: never
+  readonly [Symbol.iterator]?: never
+  readonly [Symbol.asyncIterator]?: never
+  readonly [Symbol.hasInstance]?: never
+  readonly [Symbol.match]?: never
+}
+
+/**
+ * What a body can be. Text is sent as UTF-8, bytes as they are, and any other value as JSON. Bytes are not copied, so do
  * not change them before the publish has ended.
+ *
+ * A value that JSON cannot express is refused with `EncodeError`, wherever in the body it is, and does not compile where
+ * types can tell: an `Effect`, a promise, a function, a `Map`, a `Set`, an error, NaN, an invalid date, a bigint.
+ * `undefined` is left out of an object, as usual, and refused in a list.
+ *
+ * @category models
+ * @since 0.1.0
  */
 export type Body =
   | string
-  | Uint8Array
+  | ArrayBuffer
+  | ArrayBufferView
   | number
   | boolean
   | null
-  | object
+  | ReadonlyArray<unknown>
+  | (object & NotABody)
+  | ({ readonly [key: string]: unknown } & NotABody)
 
 /** A message to publish. */
 export interface Message extends MessageProperties {

@@ -6,7 +6,9 @@
 import type { WireMessage, WireProperties } from "../../AmqpDriver.ts"
 import type { Headers, Message } from "../../AmqpMessage.ts"
 import { describe } from "./describe.ts"
-import { durationMillis, maxHeaderBytes, Refused, shortString, tableSize } from "./limits.ts"
+import { writeJson } from "./jsonBody.ts"
+import { durationMillis, maxHeaderBytes, notWellFormed, Refused, shortString, tableSize } from "./limits.ts"
+import { isWellFormed } from "./strings.ts"
 
 /** A message for the wire, and what must be known to send it. */
 export interface Encoded extends WireMessage {
@@ -35,21 +37,20 @@ interface EncodedBody {
 }
 
 const encodeBody = (body: unknown): EncodedBody | Refused => {
-  if (typeof body === "string") return { bytes: Buffer.from(body), contentType: text }
+  if (typeof body === "string") {
+    return isWellFormed(body)
+      ? { bytes: Buffer.from(body), contentType: text }
+      : new Refused("body", `it ${notWellFormed}`)
+  }
   if (body instanceof Uint8Array) return { bytes: body, contentType: undefined }
   if (body instanceof ArrayBuffer) return { bytes: new Uint8Array(body), contentType: undefined }
   if (ArrayBuffer.isView(body)) {
     return { bytes: new Uint8Array(body.buffer, body.byteOffset, body.byteLength), contentType: undefined }
   }
-  let encoded: string | undefined
-  try {
-    encoded = JSON.stringify(body)
-  } catch (error) {
-    return new Refused("body", `it cannot be written as JSON (${error instanceof Error ? error.message : error})`)
-  }
-  return encoded === undefined
-    ? new Refused("body", `it is ${describe(body)}; pass a string, bytes, or a value that JSON can express`)
-    : { bytes: Buffer.from(encoded), contentType: json }
+  const written = writeJson(body)
+  return "refused" in written
+    ? new Refused("body", written.refused)
+    : { bytes: Buffer.from(written.text), contentType: json }
 }
 
 /**

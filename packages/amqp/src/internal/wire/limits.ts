@@ -6,6 +6,7 @@ import * as Duration from "effect/Duration"
 import * as Option from "effect/Option"
 import type { Headers, HeaderValue } from "../../AmqpMessage.ts"
 import { describe } from "./describe.ts"
+import { maxShortString, utf8Length } from "./strings.ts"
 
 /** A field that cannot be sent, and the cause. */
 export class Refused {
@@ -17,20 +18,24 @@ export class Refused {
   }
 }
 
-const maxShortString = 255
 /** amqplib encodes a header table into a buffer of this size. */
 export const maxHeaderBytes = 65536
 /** The most that all properties but the headers can need in the header frame. */
 export const maxPropertyBytes = 2400
 const maxDepth = 32
+
+/** What is wrong with a string that UTF-8 cannot express. */
+export const notWellFormed = "has half of a surrogate pair, as text that was cut within an emoji has; cut it elsewhere"
+
 /** Checks a string of at most 255 bytes: a name, a routing key or a property. */
 export const shortString = (field: string, value: unknown): Refused | undefined => {
   if (typeof value !== "string") return new Refused(field, `it is ${describe(value)}, and must be a string`)
-  // No UTF-16 code unit needs more than three bytes.
-  if (value.length > maxShortString / 3 && Buffer.byteLength(value) > maxShortString) {
-    return new Refused(field, `it has ${Buffer.byteLength(value)} bytes in UTF-8, and may have at most 255`)
-  }
-  return undefined
+  const bytes = utf8Length(value)
+  return bytes === -1
+    ? new Refused(field, `it ${notWellFormed}`)
+    : bytes > maxShortString
+    ? new Refused(field, `it has ${bytes} bytes in UTF-8, and may have at most 255`)
+    : undefined
 }
 
 /** Reads a duration as milliseconds, and what is no duration as NaN. `Duration` itself takes NaN for 0. */
@@ -52,7 +57,8 @@ export const tableSize = (
   for (const key of Object.keys(table)) {
     const value = table[key]
     if (value === undefined) continue
-    const keyBytes = Buffer.byteLength(key)
+    const keyBytes = utf8Length(key)
+    if (keyBytes === -1) return new Refused(path, `a key of it ${notWellFormed}`)
     if (keyBytes > maxShortString) {
       return new Refused(path, `a key of it has ${keyBytes} bytes in UTF-8, and may have at most 255`)
     }
@@ -65,8 +71,10 @@ export const tableSize = (
 
 const valueSize = (value: HeaderValue, path: string, depth: number): number | Refused => {
   switch (typeof value) {
-    case "string":
-      return 5 + Buffer.byteLength(value)
+    case "string": {
+      const bytes = utf8Length(value)
+      return bytes === -1 ? new Refused(path, `it ${notWellFormed}`) : 5 + bytes
+    }
     case "boolean":
       return 2
     case "number":
