@@ -8,25 +8,31 @@
  *
  * @since 0.2.0
  */
-import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import type { AmqpConnection } from "./AmqpConnection.ts"
-import type { Consumer, FailureOutcome, HandlerTimeout, Options as ConsumerOptions, Source } from "./AmqpConsumer.ts"
+import type { Consumer, Source } from "./AmqpConsumer.ts"
 import * as AmqpConsumer from "./AmqpConsumer.ts"
-import type { DecodeError, Delivery } from "./AmqpDelivery.ts"
+import type { Delivery } from "./AmqpDelivery.ts"
 import { AmqpError, InvalidConfiguration } from "./AmqpError.ts"
 import type { Message, MessageProperties } from "./AmqpMessage.ts"
 import { AmqpPublisher } from "./AmqpPublisher.ts"
 import * as AmqpTopology from "./AmqpTopology.ts"
 import * as Codecs from "./Codec.ts"
 import type { Codec } from "./Codec.ts"
+import type { Options } from "./internal/contract/consuming.ts"
+import { prepared } from "./internal/contract/consuming.ts"
+import type { Any, Contract } from "./internal/contract/contract.ts"
+import { problemOf, versionHeader } from "./internal/contract/contract.ts"
 import * as KeyTemplate from "./internal/contract/keyTemplate.ts"
 import type { Templated } from "./internal/wire/destination.ts"
 import { keyTemplate } from "./internal/wire/destination.ts"
 import { InvalidMessage, PublishError } from "./PublishError.ts"
+
+export type { Options } from "./internal/contract/consuming.ts"
+export { type Any, type Contract, UnknownMessage, versionHeader } from "./internal/contract/contract.ts"
 
 export {
   /** @category codecs @since 0.2.0 */
@@ -41,53 +47,8 @@ export {
   schemaBinary
 } from "./Codec.ts"
 
-/**
- * The header that carries the version of a message's schema. A message without it has version 1.
- *
- * @category constants
- * @since 0.2.0
- */
-export const versionHeader = "x-schema-version"
-
 /** The schemas of earlier versions, by their number. Each decodes to the present type. */
 type Earlier<A> = Readonly<Record<number, Schema.Constraint & { readonly Type: A }>>
-
-/**
- * A contract, see {@link make}. `EarlierServices` is what decoding the earlier versions needs.
- *
- * @category models
- * @since 0.2.0
- */
-export interface Contract<
-  out Type extends string,
-  out Payload extends Schema.Constraint,
-  out Key extends string = string,
-  out EarlierServices = unknown
-> {
-  readonly type: Type
-  readonly version: number
-  readonly payload: Payload
-  readonly exchange: AmqpTopology.Exchange
-  /** The template of the routing key: fields of the payload stand in braces. */
-  readonly key: Key
-  /** The key with `*` for each field, as a topic exchange binds it. */
-  readonly bindingKey: string
-  readonly codec: Codec
-  readonly description: string | undefined
-  /** The schema of each version that is read, the present one included. */
-  readonly versions: ReadonlyMap<number, Schema.Constraint>
-  /** What is wrong with the contract; every use of it fails with this sentence. */
-  readonly problem: string | undefined
-  readonly "~EarlierServices"?: EarlierServices
-}
-
-/**
- * Any contract.
- *
- * @category models
- * @since 0.2.0
- */
-export interface Any extends Contract<string, Schema.Constraint> {}
 
 type EarlierServicesOf<Accepts> = {
   [Version in keyof Accepts]: Accepts[Version] extends Schema.Constraint ? Accepts[Version]["DecodingServices"] : never
@@ -156,51 +117,6 @@ export const make = <
     description: options.description,
     versions: versions.set(version, options.payload),
     problem
-  }
-}
-
-const problemOf = (
-  type: string,
-  key: string,
-  version: number,
-  earlier: ReadonlyMap<number, Schema.Constraint>
-): string | undefined => {
-  if (type === "" || Buffer.byteLength(type) > 255) return `the type "${type}" has to have 1 to 255 bytes`
-  if (!Number.isSafeInteger(version) || version < 1) {
-    return `the version of "${type}" is ${version}; it is a whole number of 1 or more`
-  }
-  for (const number of earlier.keys()) {
-    if (!Number.isSafeInteger(number) || number < 1) {
-      return `"${type}" accepts the version ${number}; a version is a whole number of 1 or more`
-    }
-    if (number === version) return `"${type}" accepts the version ${number}, which is its own`
-  }
-  const refused = KeyTemplate.problem(key)
-  return refused === undefined ? undefined : `the key "${key}" of "${type}" ${refused}`
-}
-
-/**
- * A message whose type or version no contract of the consumer knows. By default it is dead-lettered.
- *
- * @category errors
- * @since 0.2.0
- */
-export class UnknownMessage extends Data.TaggedError("UnknownMessage")<{
-  readonly queue: string
-  readonly messageId: string | undefined
-  readonly type: string | undefined
-  /** The header `x-schema-version` as it came; 1 where it is absent. */
-  readonly version: unknown
-  /** The types that the consumer knows or, where the type is known, its versions. */
-  readonly known: ReadonlyArray<string | number>
-}> {
-  override get message(): string {
-    const known = this.known.join(", ")
-    const what = `message ${this.messageId ?? "without an id"} of "${this.queue}"`
-    if (this.type === undefined) return `${what} has no property "type"; this consumer knows ${known}`
-    return this.known.length > 0 && typeof this.known[0] === "number"
-      ? `${what} has version ${String(this.version)} of the type "${this.type}"; this consumer knows ${known}`
-      : `${what} has the type "${this.type}"; this consumer knows ${known}`
   }
 }
 
@@ -300,110 +216,12 @@ type DecodingServicesOf<C> = C extends Contract<string, infer Payload, string, i
   ? Payload["DecodingServices"] | (unknown extends EarlierServices ? never : EarlierServices)
   : never
 
-/** What can keep a handler from being run. */
-type Unhandled = DecodeError | UnknownMessage
-
-/**
- * How to consume; as `AmqpConsumer.Options`.
- *
- * @category models
- * @since 0.2.0
- */
-export interface Options<E> extends Omit<ConsumerOptions<E | DecodeError | UnknownMessage>, "onFailure"> {
-  /**
-   * What happens to a message whose handler failed. An outcome counts for failed handlers only: messages of an unknown
-   * type or version, and those that cannot be decoded, are dead-lettered. A function is asked for those too. Defaults to
-   * `deadLetter`.
-   */
-  readonly onFailure?:
-    | FailureOutcome
-    | ((error: E | DecodeError | UnknownMessage | HandlerTimeout, delivery: Delivery) => FailureOutcome)
-    | undefined
-}
-
 type Needs<Contracts extends Any, H> =
   | AmqpConnection
   | Exclude<ServicesOf<H> | DecodingServicesOf<Contracts>, Scope.Scope>
 
 /** Refuses handlers of types that no contract has. */
 type NoMore<H, Contracts extends Any> = { readonly [Type in Exclude<keyof H, Contracts["type"]>]: never }
-
-const checkContracts = (contracts: ReadonlyArray<Any>): Effect.Effect<ReadonlyMap<string, Any>, AmqpError> => {
-  const byType = new Map<string, Any>()
-  const invalid = (detail: string) =>
-    new AmqpError({ operation: "consume", reason: new InvalidConfiguration({ option: "contracts", detail }) })
-  for (const contract of contracts) {
-    if (contract.problem !== undefined) return Effect.fail(invalid(contract.problem))
-    if (byType.has(contract.type)) {
-      return Effect.fail(
-        invalid(
-          `two contracts have the type "${contract.type}", and a message could not tell which of them it follows; ` +
-            "make one contract with two versions"
-        )
-      )
-    }
-    byType.set(contract.type, contract)
-  }
-  return byType.size === 0
-    ? Effect.fail(invalid("the list is empty; name at least one contract"))
-    : Effect.succeed(byType)
-}
-
-type AnyHandler = (payload: unknown, delivery: Delivery) => Effect.Effect<unknown, unknown, unknown>
-
-/** Finds the contract of a delivery and decodes its payload, before the handler of its type is run. */
-const dispatch = (
-  contracts: ReadonlyMap<string, Any>,
-  handlers: Readonly<Record<string, AnyHandler>>
-) =>
-(delivery: Delivery): Effect.Effect<unknown, unknown, unknown> => {
-  const type = delivery.properties.type
-  const contract = type === undefined ? undefined : contracts.get(type)
-  const version = delivery.headers[versionHeader] ?? 1
-  const schema = contract?.versions.get(version as number)
-  if (contract === undefined || schema === undefined) {
-    return Effect.fail(
-      new UnknownMessage({
-        queue: delivery.queue,
-        messageId: delivery.messageId,
-        type,
-        version,
-        known: contract === undefined ? Array.from(contracts.keys()) : Array.from(contract.versions.keys())
-      })
-    )
-  }
-  const handle = handlers[contract.type]!
-  return Effect.flatMap(delivery.decode(contract.codec, schema), (payload) => handle(payload, delivery))
-}
-
-const isUnhandled = (error: unknown): error is Unhandled =>
-  typeof error === "object" && error !== null && "_tag" in error &&
-  (error._tag === "UnknownMessage" || error._tag === "DecodeError")
-
-const policy = <E>(onFailure: Options<E>["onFailure"]): ConsumerOptions<E | Unhandled>["onFailure"] =>
-  typeof onFailure === "object" || onFailure === "requeue"
-    ? (error) => isUnhandled(error) ? "deadLetter" : onFailure
-    : onFailure
-
-/** The consumer of a queue's contracts: the handler and options that `AmqpConsumer` takes. */
-const prepared = <A, Error, R>(
-  contracts: ReadonlyArray<Any>,
-  handlers: object,
-  options: Options<unknown>,
-  use: (
-    handler: (delivery: Delivery) => Effect.Effect<unknown, unknown, R>,
-    options: ConsumerOptions<unknown>
-  ) => Effect.Effect<A, AmqpError, Error>
-): Effect.Effect<A, AmqpError, Error> =>
-  Effect.flatMap(checkContracts(contracts), (byType) =>
-    use(
-      dispatch(byType, handlers as Readonly<Record<string, AnyHandler>>) as never,
-      {
-        ...options,
-        onFailure: policy(options.onFailure),
-        [keyTemplate]: ({ properties: { type } }: Delivery) => type === undefined ? undefined : byType.get(type)?.key
-      } as ConsumerOptions<unknown>
-    ))
 
 /**
  * Makes a consumer of a queue on which several types of message arrive, as `AmqpConsumer.make` does. There is a handler
