@@ -23,14 +23,17 @@ const topicInText = /access to topic '(.*?)' in exchange/s
 const sizeInText = /message size (\d+) .*?max(?:imum)? size (\d+)/s
 const userInText = /user_id property set to '(.*?)' but authenticated user was/s
 
-// A reply text has 255 bytes at most, and a name in it may be cut, in the middle of a character too.
-const cutInText = /exchange '([^']*)$/s
+// A reply text has 255 bytes at most. RabbitMQ puts dots for what it cuts off, in the middle of a character too.
+const beforeCut = /exchange '(.*?)\uFFFD*(?:\.\.\.)?$/s
 const minCut = 250
 
 /** Matches the names of exchanges that a text which was cut can mean. */
 const cutName = (replyText: string): ((name: string) => boolean) | undefined => {
-  const beginning = Buffer.byteLength(replyText) < minCut ? undefined : cutInText.exec(replyText)?.[1]
-  return beginning === undefined ? undefined : (name) => name.startsWith(beginning.replace(/\uFFFD+$/, ""))
+  const rest = Buffer.byteLength(replyText) < minCut ? undefined : beforeCut.exec(replyText)?.[1]
+  return rest === undefined ? undefined : (name) => {
+    const whole = `${name}' in vhost '`
+    return whole.startsWith(rest) || rest.startsWith(whole)
+  }
 }
 
 /** Tells if the broker closed the channel for something that was sent on it. */
@@ -104,28 +107,19 @@ export const named = ({ reason }: AmqpError): Culprit | undefined => {
 }
 
 /** Takes for the culprit, whatever the text says, the one message that was alone on the channel. */
-export const alone = (error: AmqpError, { encoded }: { readonly encoded: Encoded }): Culprit => {
-  const { reason } = error
-  switch (reason._tag) {
-    // A publish names nothing else that could be missing.
-    case "NotFound":
-      return {
-        fits: ({ exchange }) => exchange === encoded.exchange,
-        outcome: ({ exchange }, published) => new PublishError.ExchangeNotFound({ published, exchange }),
-        kind: ({ exchange }) => ofExchange(exchange)
-      }
-    case "AccessRefused":
-      return {
-        fits: (other) => other === encoded,
-        outcome: ({ exchange }, published) =>
-          new PublishError.AccessRefused({ published, exchange, replyText: reason.replyText }),
-        kind: ofLikes
-      }
-    default:
-      return {
-        fits: (other) => other === encoded,
-        outcome: (_, published) => new PublishError.ChannelClosed({ published, cause: error }),
-        kind: ofLikes
-      }
-  }
-}
+export const alone = (error: AmqpError, { encoded }: { readonly encoded: Encoded }): Culprit => ({
+  fits: (other) => other === encoded,
+  outcome({ exchange }, published) {
+    const { reason } = error
+    switch (reason._tag) {
+      // A publish names nothing else that could be missing.
+      case "NotFound":
+        return new PublishError.ExchangeNotFound({ published, exchange })
+      case "AccessRefused":
+        return new PublishError.AccessRefused({ published, exchange, replyText: reason.replyText })
+      default:
+        return new PublishError.ChannelClosed({ published, cause: error })
+    }
+  },
+  kind: ofLikes
+})

@@ -1,0 +1,228 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Arbitrary, Context, Effect, Exit, Fiber, Layer, Schedule } from "effect"
+import type { AmqpDriver, AmqpMessage, PublishError } from "effect-amqp"
+import { AmqpError, AmqpPublisher, AmqpTopology, CurrentDriver } from "effect-amqp"
+import { AmqpMemory } from "effect-amqp-memory"
+import { TestClock } from "effect/testing"
+import { between } from "../support/Between.ts"
+import { begin, connectionLayer, paid, publish } from "../support/Publishing.ts"
+import { pass } from "../support/Time.ts"
+import * as Virtual from "../support/Virtual.ts"
+
+const copies = Effect.gen(function*() {
+  const broker = yield* AmqpMemory.AmqpMemory
+  const counts = new Map<string, number>()
+  for (const { messageId, queues } of yield* broker.published) {
+    if (queues.length > 0) counts.set(messageId!, (counts.get(messageId!) ?? 0) + 1)
+  }
+  return counts
+})
+
+/** 200 messages that are routed, and one among them. */
+const batchWith = (bad: AmqpMessage.Message, at: number) =>
+  Array.from({ length: 201 }, (_, i) => i === at ? bad : paid(i, { messageId: `good-${i}` }))
+
+const texts: ReadonlyArray<readonly [string, number, string]> = [
+  ["another broker's text", 404, "No exchange"],
+  ["a text that names an exchange nobody publishes to", 404, "NOT_FOUND - no exchange 'caf\ufffd' in vhost '/'"],
+  ["a reason that no rule knows", 406, "PRECONDITION_FAILED - it is a Tuesday"],
+  ["a refusal without a name", 403, "ACCESS_REFUSED"],
+  ["a code that no rule knows", 311, "CONTENT_TOO_LARGE"],
+  ["an empty text", 406, ""]
+]
+
+describe("a message that closes the channel of an AmqpPublisher", () => {
+  for (const at of [0, 100, 200]) {
+    for (const [what, replyCode, replyText] of texts) {
+      it.effect(`costs itself only, with ${what}, as number ${at} of 201`, () =>
+        Effect.gen(function*() {
+          const broker = yield* AmqpMemory.AmqpMemory
+          const publisher = yield* AmqpPublisher.AmqpPublisher
+          yield* broker.refuse({ on: "publish", messageId: "bad", replyCode, replyText })
+          yield* broker.setLatency("2 millis")
+          const publishing = yield* begin(
+            Effect.flip(publisher.publishAll(batchWith(paid("x", { messageId: "bad" }), at)))
+          )
+          yield* pass(3000, 100)
+          const { failures } = yield* Fiber.join(publishing)
+          assert.deepStrictEqual(failures.map(({ index }) => index), [at])
+          const written = yield* copies
+          assert.strictEqual(written.size, 200)
+          assert.isAtMost(Math.max(...written.values()), 2)
+          yield* broker.setLatency(0)
+        }).pipe(Effect.provide(Virtual.layer())))
+    }
+  }
+
+  it.effect("is named by a text in which its exchange's name was cut", () =>
+    Effect.gen(function*() {
+      const publisher = yield* AmqpPublisher.AmqpPublisher
+      const exchange = "e".repeat(225)
+      const publishing = yield* begin(
+        Effect.flip(publisher.publishAll(batchWith({ exchange, routingKey: "x", body: "bad" }, 100)))
+      )
+      yield* TestClock.adjust("1 second")
+      const { failures } = yield* Fiber.join(publishing)
+      assert.deepStrictEqual(failures.map(({ index }) => index), [100])
+      assert.deepInclude(failures[0].error.reason, { _tag: "ExchangeNotFound", exchange, published: "no" })
+    }).pipe(Effect.provide(Virtual.layer())))
+
+  it.effect("fails as ExchangeNotFound when it was alone, whatever a 404 says", () =>
+    Effect.gen(function*() {
+      const broker = yield* AmqpMemory.AmqpMemory
+      yield* broker.refuse({ on: "publish", messageId: "bad", replyCode: 404, replyText: "No exchange" })
+      const publishing = yield* begin(Effect.flip(publish(paid("x", { messageId: "bad" }))))
+      yield* TestClock.adjust("1 second")
+      assert.deepInclude((yield* Fiber.join(publishing)).reason, { _tag: "ExchangeNotFound", exchange: "orders" })
+    }).pipe(Effect.provide(Virtual.layer())))
+
+  it.effect("is known by what it is like, so that the next one goes alone at once", () =>
+    Effect.gen(function*() {
+      const broker = yield* AmqpMemory.AmqpMemory
+      const bad = { exchange: "orders", routingKey: "paid", body: "x", priority: 9, messageId: "bad" }
+      yield* broker.refuse({ on: "publish", messageId: "bad", replyCode: 406, replyText: "PRECONDITION_FAILED" })
+      for (let round = 0; round < 20; round++) {
+        const publishing = yield* begin(Effect.exit(publish(bad)))
+        const others = yield* Effect.forEach(
+          [1, 2, 3],
+          (i) => begin(publish(paid(i, { messageId: `good-${round}-${i}` })))
+        )
+        yield* TestClock.adjust("200 millis")
+        assert.isTrue(Exit.isFailure(yield* Fiber.join(publishing)))
+        for (const other of others) yield* Fiber.join(other)
+      }
+      const again = [...(yield* copies).values()].filter((count) => count > 1)
+      assert.isAtMost(again.length, 3, "only the first close could take others with it")
+    }).pipe(Effect.provide(Virtual.layer())))
+
+  it.effect("with unconfirmed: \"fail\" takes others with it once only", () =>
+    Effect.gen(function*() {
+      const broker = yield* AmqpMemory.AmqpMemory
+      yield* broker.refuse({ on: "publish", messageId: "bad", replyCode: 406, replyText: "PRECONDITION_FAILED" })
+      const failedIn: Array<number> = []
+      for (let round = 0; round < 20; round++) {
+        const publishing = yield* begin(Effect.exit(publish(paid("bad", { messageId: "bad", priority: 9 }))))
+        const others = yield* Effect.forEach([1, 2, 3], (i) => begin(Effect.exit(publish(paid(i)))))
+        yield* TestClock.adjust("200 millis")
+        assert.isTrue(Exit.isFailure(yield* Fiber.join(publishing)))
+        for (const other of others) if (Exit.isFailure(yield* Fiber.join(other))) failedIn.push(round)
+      }
+      assert.isTrue(failedIn.every((round) => round === 0), `others failed in the rounds ${failedIn}`)
+    }).pipe(Effect.provide(Virtual.layer({ publisher: { unconfirmed: "fail" } }))))
+
+  it.effect("of many that differ, each costs others two copies at most", () =>
+    Effect.gen(function*() {
+      const publisher = yield* AmqpPublisher.AmqpPublisher
+      const batch = Array.from({ length: 250 }, (_, i) =>
+        i % 5 === 4
+          ? { exchange: `missing-${i}`, routingKey: "x", body: i, messageId: `bad-${i}` }
+          : paid(i, { messageId: `good-${i}` }))
+      const publishing = yield* begin(Effect.flip(publisher.publishAll(batch)))
+      yield* pass(4000, 50)
+      const { confirmed, failures } = yield* Fiber.join(publishing)
+      assert.strictEqual(confirmed, 200)
+      assert.isTrue(failures.every(({ error }) => error.reason._tag === "ExchangeNotFound"))
+      assert.isAtMost(Math.max(...(yield* copies).values()), 3)
+    }).pipe(Effect.provide(Virtual.layer())))
+
+  it.effect("waits in quarantine for a channel that could not be opened at first", () =>
+    Effect.gen(function*() {
+      const broker = yield* AmqpMemory.AmqpMemory
+      const driver = yield* CurrentDriver.CurrentDriver
+      let opened = 0
+      const limit = new AmqpError.AmqpError({
+        operation: "openChannel",
+        reason: new AmqpError.ChannelLimit({ channelMax: 1 })
+      })
+      // After the first channel four fail: those are of the quarantine, and the next of the main one.
+      const limited: AmqpDriver.AmqpDriver = {
+        ...driver,
+        connect: (options, events) =>
+          Effect.map(driver.connect(options, events), (connection) => ({
+            ...connection,
+            openChannel: (channel, channelEvents) => {
+              if (channel.confirm && opened++ >= 1 && opened <= 5) return Effect.fail(limit)
+              return connection.openChannel(channel, channelEvents)
+            }
+          }))
+      }
+      yield* broker.refuse({ on: "publish", messageId: "bad", replyCode: 406, replyText: "PRECONDITION_FAILED" })
+      const publisher = yield* Layer.build(Layer.provide(AmqpPublisher.layer(), connectionLayer)).pipe(
+        Effect.provideService(CurrentDriver.CurrentDriver, limited),
+        Effect.map((context) => Context.get(context, AmqpPublisher.AmqpPublisher))
+      )
+      const batch = [paid(1), paid(2, { messageId: "bad" }), paid(3)]
+      const publishing = yield* begin(Effect.flip(publisher.publishAll(batch)))
+      yield* pass(4000, 50)
+      const { failures } = yield* Fiber.join(publishing)
+      assert.deepStrictEqual(failures.map(({ index }) => index), [1])
+      assert.isAtLeast(opened, 5)
+    }).pipe(Effect.provide(Virtual.layer())))
+
+  it.effect.prop(
+    "never costs a healthy message its confirm, nor more than three copies, under a load that comes by itself",
+    {
+      script: Arbitrary.array(between(0, 19), { minLength: 20, maxLength: 120 }),
+      latency: between(0, 15),
+      replyCode: between(403, 406)
+    },
+    ({ latency, replyCode, script }) =>
+      Effect.gen(function*() {
+        const broker = yield* AmqpMemory.AmqpMemory
+        yield* broker.setLatency(latency)
+        yield* broker.refuse({ on: "publish", name: "orders", messageId: "bad", replyCode, replyText: "no words" })
+        const good: Array<Fiber.Fiber<void, PublishError.PublishError>> = []
+        const bad: Array<Fiber.Fiber<PublishError.PublishError, void>> = []
+        for (const [index, draw] of script.entries()) {
+          if (draw < 2) bad.push(yield* begin(Effect.flip(publish(paid("x", { messageId: "bad", priority: draw })))))
+          else if (draw === 2) {
+            bad.push(yield* begin(Effect.flip(publish({ exchange: `no-${index % 3}`, routingKey: "x", body: "x" }))))
+          } else good.push(yield* begin(publish(paid(index, { messageId: `good-${index}` }))))
+          yield* TestClock.adjust(draw)
+        }
+        yield* pass(5000, 100)
+        for (const fiber of good) yield* Fiber.join(fiber)
+        for (const fiber of bad) {
+          const { reason } = yield* Fiber.join(fiber)
+          assert.notStrictEqual(reason._tag, "ConfirmTimeout")
+        }
+        assert.isAtMost(Math.max(0, ...(yield* copies).values()), 3)
+        yield* broker.setLatency(0)
+      }).pipe(Effect.provide(Virtual.layer(), { local: true })),
+    { arbitrary: { runs: 25 } }
+  )
+})
+
+describe("a message that the broker nacks", () => {
+  it.effect.prop(
+    "never costs a healthy message its confirm or a copy, under a load that comes by itself",
+    {
+      script: Arbitrary.array(between(0, 9), { minLength: 100, maxLength: 400 }),
+      latency: between(1, 20),
+      republish: between(0, 1)
+    },
+    ({ latency, republish, script }) =>
+      Effect.gen(function*() {
+        const broker = yield* AmqpMemory.AmqpMemory
+        const full = AmqpTopology.queue("full", { maxLength: 1, overflow: "reject-publish" })
+        yield* AmqpTopology.declare(AmqpTopology.make(full))
+        const publisher = yield* AmqpPublisher.make({
+          unconfirmed: republish === 1 ? "republish" : "fail",
+          retryNacked: Schedule.spaced("20 millis").pipe(Schedule.upTo({ times: 3 }))
+        })
+        yield* broker.setLatency(latency)
+        const good: Array<Fiber.Fiber<void, PublishError.PublishError>> = []
+        for (const [index, draw] of script.entries()) {
+          if (draw === 0) {
+            yield* begin(Effect.exit(publisher.publish({ routingKey: "full", body: index })))
+          } else good.push(yield* begin(publisher.publish(paid(index, { messageId: `good-${index}` }))))
+          yield* TestClock.adjust(draw % 3)
+        }
+        yield* pass(5000, 100)
+        for (const fiber of good) yield* Fiber.join(fiber)
+        for (const [id, count] of yield* copies) if (id.startsWith("good-")) assert.strictEqual(count, 1, id)
+        yield* broker.setLatency(0)
+      }).pipe(Effect.provide(Virtual.layer(), { local: true })),
+    { arbitrary: { runs: 25 } }
+  )
+})
