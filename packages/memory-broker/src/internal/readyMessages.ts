@@ -172,14 +172,13 @@ export class ReadyMessages {
    */
   shiftExpired(now: number): Array<Entry> {
     const expired: Array<Entry> = []
-    const isOver = (entry: Entry | undefined) => entry?.expiresAt !== undefined && entry.expiresAt <= now
-    for (let head = this.peek(); head !== undefined && isOver(head); head = this.peek()) {
+    for (let head = this.peek(); head?.expiresAt !== undefined && head.expiresAt <= now; head = this.peek()) {
       expired.push(head)
       this.shift()
     }
     if (!this.#expiresByLevel || this.#length === 0) return expired
     for (const { run } of this.#levels) {
-      for (let head = run.peek(); head !== undefined && isOver(head); head = run.peek()) {
+      for (let head = run.peek(); head?.expiresAt !== undefined && head.expiresAt <= now; head = run.peek()) {
         expired.push(head)
         run.shift()
         this.#length--

@@ -121,6 +121,26 @@ export const ackTimeouts = suite("acknowledgement timeouts", {
         assert.deepStrictEqual([channel.isOpen(), connection.endings], [true, []])
       }
     ),
+  "since 4.3 a single active consumer that is late hands over to the next": Effect.gen(function*() {
+    const { shortenAckTimeout, outlastAckTimeout, version } = yield* Broker
+    if (version < 4.03) return
+    yield* shortenAckTimeout
+    const connection = yield* Client.connect()
+    const late = yield* Client.open(connection)
+    const other = yield* Client.open(connection)
+    yield* Client.queue(late, "q", { "x-queue-type": "quorum", "x-single-active-consumer": true })
+    const first = yield* Client.consume(late, "q")
+    yield* Client.settle
+    const second = yield* Client.consume(other, "q", { ack: true })
+    yield* Client.fill(late, "q", "1", "2")
+    yield* outlastAckTimeout
+    assert.deepStrictEqual(first.received.map(Client.text), ["1", "2"])
+    assert.deepStrictEqual(second.received.map(Client.text), ["1", "2"])
+    late.ackUnsafe(2, true)
+    yield* Client.fill(other, "q", "3")
+    yield* Client.settle
+    assert.deepStrictEqual(second.received.map(Client.text), ["1", "2", "3"])
+  }),
   "since 4.3 a message whose consumer the client cancelled closes the channel when it is late": Effect.gen(function*() {
     const { channel, other, outlast, version } = yield* withShortTimeout("quorum")
     if (version < 4.03) return
