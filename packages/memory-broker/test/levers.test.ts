@@ -181,6 +181,23 @@ describe("acknowledgement timeouts", () => {
   )
 
   test(
+    "the shortest timeout of what is out on a channel closes it, and is named",
+    Effect.gen(function*() {
+      const channel = yield* Client.session
+      yield* Client.queue(channel, "long")
+      yield* Client.queue(channel, "short", { "x-consumer-timeout": 90_000 })
+      yield* Client.fill(channel, "long", "1")
+      yield* Client.fill(channel, "short", "1")
+      yield* Client.take(channel, "long")
+      yield* Client.take(channel, "short")
+      yield* elapse("1 minute")
+      assert.isTrue(channel.isOpen())
+      yield* elapse("1 minute")
+      assert.match((yield* Client.closing(channel)).text, /Timeout value used: 90000 ms/)
+    })
+  )
+
+  test(
     "an infinite timeout is none",
     Effect.gen(function*() {
       const channel = yield* Client.session

@@ -44,7 +44,7 @@ export class AckTimeouts {
 
   /** Watch a message that was just delivered on a channel. */
   watch(channel: Channel, unacked: Unacked): void {
-    if (channel.ackTimer === undefined && this.#times(unacked)) this.#set(channel, unacked)
+    if (this.#times(unacked)) this.#wakeAt(channel, this.#lateAt(channel, unacked))
   }
 
   /** Begin anew with a timeout that has changed. */
@@ -62,13 +62,23 @@ export class AckTimeouts {
     return !isTakenBack && (!this.#dialect.takesBack || queue.settings.type === "quorum")
   }
 
-  #set(channel: Channel, { deliveredAt }: Unacked): void {
-    const deadline = deliveredAt + this.#faults.ackTimeout
-    if (deadline === Number.POSITIVE_INFINITY) return
+  /** The timeout of a message: what its consumer or its queue says, or that of the broker. */
+  #timeoutOf({ consumer, queue }: Unacked): number {
+    const own = this.#dialect.takesBack ? consumer?.arguments["x-consumer-timeout"] : undefined
+    return typeof own === "number" ? own : queue.settings.consumerTimeout ?? this.#faults.ackTimeout
+  }
+
+  /** When the broker finds a message late. */
+  #lateAt(channel: Channel, unacked: Unacked): number {
+    const deadline = unacked.deliveredAt + this.#timeoutOf(unacked)
+    if (this.#dialect.takesBack || deadline === Number.POSITIVE_INFINITY) return deadline
     // A channel looks at its ticks, and a message that is out for exactly the timeout is not late yet.
-    const at = this.#dialect.takesBack
-      ? deadline
-      : channel.openedAt + (Math.floor((deadline - channel.openedAt) / tick) + 1) * tick
+    return channel.openedAt + (Math.floor((deadline - channel.openedAt) / tick) + 1) * tick
+  }
+
+  #wakeAt(channel: Channel, at: number): void {
+    if (at === Number.POSITIVE_INFINITY || (channel.ackTimer !== undefined && channel.ackTimer.at <= at)) return
+    channel.ackTimer?.cancel()
     channel.ackTimer = this.#timers.schedule(at, () => {
       channel.ackTimer = undefined
       this.#look(channel)
@@ -77,26 +87,21 @@ export class AckTimeouts {
 
   #look(channel: Channel): void {
     const now = this.#timers.now
-    const { ackTimeout } = this.#faults
     for (const unacked of channel.unacked.values()) {
+      if (!channel.isOpen) return
       if (!this.#times(unacked)) continue
-      const late = now - unacked.deliveredAt - ackTimeout
-      if (late < 0 || (late === 0 && !this.#dialect.takesBack)) {
-        this.#set(channel, unacked)
-        return
-      }
-      if (!this.#dialect.takesBack) {
-        this.#fail(channel, timedOut(channel, ackTimeout))
-        return
-      }
-      const { consumer } = unacked
-      if (consumer === undefined || !channel.consumers.has(consumer.tag)) {
-        // Nobody is there to be told of a cancel, and RabbitMQ 4.3 names no timeout then.
-        this.#fail(channel, timedOut(channel, -1))
-        return
-      }
-      this.#takeBack(channel, unacked)
+      const at = this.#lateAt(channel, unacked)
+      if (at > now) this.#wakeAt(channel, at)
+      else this.#expire(channel, unacked)
     }
+  }
+
+  #expire(channel: Channel, unacked: Unacked): void {
+    const { consumer } = unacked
+    if (!this.#dialect.takesBack) this.#fail(channel, timedOut(channel, this.#timeoutOf(unacked)))
+    // Nobody is there to be told of a cancel, and RabbitMQ 4.3 names no timeout then.
+    else if (consumer === undefined || !channel.consumers.has(consumer.tag)) this.#fail(channel, timedOut(channel, -1))
+    else this.#takeBack(channel, unacked)
   }
 
   /** Give one message to other consumers. Its consumer is told of a cancel, and gets nothing until it settles it. */

@@ -60,6 +60,8 @@ export interface Dialect {
    * queues wait for ever. Before, the channel was closed.
    */
   readonly takesBack: boolean
+  /** Since 4.0 a queue may have `x-consumer-timeout`. Since 4.3 that is only for quorum queues and their consumers. */
+  readonly readsConsumerTimeout: boolean
   /**
    * Since 4.0 a quorum queue hands out two messages of a priority above 4 before one of the others, and since 4.3 it has
    * 32 priorities, of which a message without one has 4.
@@ -112,6 +114,7 @@ const before4: Dialect = {
   namesLastDeath: false,
   takesBack: false,
   quorumPriorities: noPriorities,
+  readsConsumerTimeout: false,
   handsOver: false,
   wakesAfterCancel: false,
   ignoresStreamRefusals: false,
@@ -141,6 +144,7 @@ const since4: Dialect = {
   namesLastDeath: true,
   quorumPriorities: { highest: 1, least: 4, fallback: 0, scheme: "twoToOne" },
   handsOver: true,
+  readsConsumerTimeout: true,
   wakesAfterCancel: true,
   ignoresStreamRefusals: true,
   namesStream: true,

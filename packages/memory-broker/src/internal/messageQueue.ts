@@ -9,7 +9,7 @@ import { isPersistent } from "./message.ts"
 import type { ConsumeOptions, Consumer, Counts, QueueHome, QueueHost, ReturnCause } from "./queue.ts"
 import { hasRoom, Queue } from "./queue.ts"
 import type { QueueSettings } from "./queueSettings.ts"
-import { wireType } from "./queueSettings.ts"
+import { readWhole, wireType } from "./queueSettings.ts"
 import type { Entry } from "./readyMessages.ts"
 import { ReadyMessages } from "./readyMessages.ts"
 import { accessRefused, named, preconditionFailed } from "./replyFault.ts"
@@ -190,6 +190,9 @@ export class MessageQueue extends Queue {
     const priority = options.arguments["x-priority"]
     if (priority !== undefined && (typeof priority !== "number" || !Number.isInteger(priority))) {
       throw preconditionFailed(`invalid arg 'x-priority' for ${what}: "expected integer, got ${wireType(priority)}"`)
+    }
+    if (this.settings.type === "quorum" && this.vhost.dialect.takesBack) {
+      readWhole(options.arguments, "x-consumer-timeout", what)
     }
     const isTaken = this.consumers.some((other) => other.exclusive) ||
       (options.exclusive && (this.consumers.length > 0 || this.settings.singleActiveConsumer))

@@ -28,6 +28,8 @@ export interface QueueSettings {
   readonly maxPriority: number
   readonly singleActiveConsumer: boolean
   readonly deliveryLimit: number | undefined
+  /** Milliseconds that a message may stay unacknowledged, where the queue says so. */
+  readonly consumerTimeout: number | undefined
   /** Milliseconds that a stream keeps its messages. */
   readonly maxAge: number | undefined
   /** Bytes after which a stream begins another segment. */
@@ -154,6 +156,20 @@ const deprecated = (feature: string): string =>
   "To continue using this feature when it is not permitted by default, set the following parameter in your " +
   "configuration."
 
+const invalidArgument = (name: string, what: string, detail: string) =>
+  preconditionFailed(`invalid arg '${name}' for ${what}: ${detail}`)
+
+/** Read an argument that is a whole number and not negative. */
+export const readWhole = (args: Headers, name: string, what: string): number | undefined => {
+  const value = args[name]
+  if (value === undefined) return undefined
+  if (typeof value !== "number" || !Number.isInteger(value)) {
+    throw invalidArgument(name, what, `"expected integer, got ${wireType(value)}"`)
+  }
+  if (value < 0) throw invalidArgument(name, what, `{value_negative,${value}}`)
+  return value
+}
+
 /** Read the arguments of a queue. Throws the fault with which RabbitMQ refuses them. */
 export const readSettings = (
   declaration: QueueDeclaration,
@@ -162,15 +178,11 @@ export const readSettings = (
 ): QueueSettings => {
   const args = declaration.arguments
   const what = named("queue", declaration.queue, vhost)
-  const invalid = (name: string, detail: string) => preconditionFailed(`invalid arg '${name}' for ${what}: ${detail}`)
+  const invalid = (name: string, detail: string) => invalidArgument(name, what, detail)
 
   const whole = (name: string, least: number, most: number): number | undefined => {
-    const value = args[name]
+    const value = readWhole(args, name, what)
     if (value === undefined) return undefined
-    if (typeof value !== "number" || !Number.isInteger(value)) {
-      throw invalid(name, `"expected integer, got ${wireType(value)}"`)
-    }
-    if (value < 0) throw invalid(name, `{value_negative,${value}}`)
     if (value < least) throw invalid(name, `{value_zero,${value}}`)
     if (value > most) throw invalid(name, `{${most === 255 ? "max_value_exceeded" : "value_too_large"},${value}}`)
     return value
@@ -199,6 +211,10 @@ export const readSettings = (
   if (master !== undefined && dialect.failsAtMasterLocator && !masters.has(master)) throw internalError
   if (type === "classic" && args["x-queue-leader-locator"] !== undefined && !dialect.hasClassicLeaders) {
     throw preconditionFailed(`invalid arg 'x-queue-leader-locator' for ${what} of queue type rabbit_classic_queue`)
+  }
+  const timeout = args["x-consumer-timeout"]
+  if (timeout !== undefined && type !== "quorum" && dialect.takesBack) {
+    throw preconditionFailed(`invalid arg 'x-consumer-timeout' for ${what} of queue type rabbit_${type}_queue`)
   }
   for (const name of unsupported[type]) {
     if (args[name] !== undefined) {
@@ -254,6 +270,11 @@ export const readSettings = (
       : limit < 0 && dialect.readsNegativeLimit
       ? undefined
       : limit,
+    consumerTimeout: dialect.takesBack
+      ? whole("x-consumer-timeout", 0, Number.MAX_SAFE_INTEGER)
+      : dialect.readsConsumerTimeout && typeof timeout === "number"
+      ? timeout
+      : undefined,
     maxAge,
     segmentBytes: whole("x-stream-max-segment-size-bytes", 0, Number.MAX_SAFE_INTEGER) ?? defaultSegmentBytes
   }

@@ -34,6 +34,8 @@ export class Broker extends Context.Service<Broker, {
   readonly restart: Effect.Effect<void>
   /** Give channels that are opened from now on a short acknowledgement timeout. */
   readonly shortenAckTimeout: Effect.Effect<void>
+  /** A timeout for `x-consumer-timeout` that is shorter than the short one; milliseconds. */
+  readonly ownAckTimeout: number
   /** Wait until the short acknowledgement timeout is over for everything that is out. */
   readonly outlastAckTimeout: Effect.Effect<void>
   readonly limitConnectionsOfUser: (name: string, limit: number) => Effect.Effect<void>

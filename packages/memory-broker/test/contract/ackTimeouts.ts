@@ -2,7 +2,7 @@ import { assert } from "@effect/vitest"
 import { Deferred, Effect } from "effect"
 import { Broker } from "./Broker.ts"
 import * as Client from "./Client.ts"
-import { suite } from "./Suite.ts"
+import { rows, suite } from "./Suite.ts"
 
 const withShortTimeout = Effect.fnUntraced(function*(type: "classic" | "quorum") {
   const broker = yield* Broker
@@ -121,6 +121,61 @@ export const ackTimeouts = suite("acknowledgement timeouts", {
         assert.deepStrictEqual([channel.isOpen(), connection.endings], [true, []])
       }
     ),
+  ...rows(["classic", "quorum"] as const, (type) => [
+    `since 4.3 x-consumer-timeout is the timeout of a quorum queue, and refused for others: ${type}`,
+    Effect.gen(function*() {
+      const { elapse, ownAckTimeout, version } = yield* Broker
+      const connection = yield* Client.connect()
+      const channel = yield* Client.open(connection)
+      const args = { "x-queue-type": type, "x-consumer-timeout": ownAckTimeout }
+      if (version < 4.03) return
+      if (type === "classic") {
+        assert.strictEqual(
+          (yield* Client.failure(Client.queue(channel, "q", args))).text,
+          "PRECONDITION_FAILED - invalid arg 'x-consumer-timeout' for queue 'q' in vhost '/' of queue type " +
+            "rabbit_classic_queue"
+        )
+        return
+      }
+      yield* Client.queue(channel, "q", args)
+      yield* Client.fill(channel, "q", "1")
+      const consumer = yield* Client.consume(channel, "q")
+      yield* consumer.next
+      yield* elapse(ownAckTimeout + 500)
+      yield* Deferred.await(consumer.cancelled)
+    })
+  ]),
+  "since 4.3 x-consumer-timeout of a consumer goes before that of its queue": Effect.gen(function*() {
+    const { elapse, ownAckTimeout, version } = yield* Broker
+    if (version < 4.03) return
+    const connection = yield* Client.connect()
+    const channel = yield* Client.open(connection)
+    yield* Client.queue(channel, "q", { "x-queue-type": "quorum", "x-consumer-timeout": 10_000_000 })
+    yield* Client.fill(channel, "q", "1")
+    const consumer = yield* Client.consume(channel, "q", { arguments: { "x-consumer-timeout": ownAckTimeout } })
+    yield* consumer.next
+    yield* elapse(ownAckTimeout + 500)
+    yield* Deferred.await(consumer.cancelled)
+  }),
+  ...rows([[-1, "{value_negative,-1}"], ["x", "\"expected integer, got longstr\""]] as const, ([timeout, detail]) => [
+    `since 4.3 x-consumer-timeout of ${timeout} is refused`,
+    Effect.gen(function*() {
+      const { version } = yield* Broker
+      if (version < 4.03) return
+      const connection = yield* Client.connect()
+      const channel = yield* Client.open(connection)
+      yield* Client.queue(channel, "q", { "x-queue-type": "quorum" })
+      const text = `PRECONDITION_FAILED - invalid arg 'x-consumer-timeout' for queue 'q' in vhost '/': ${detail}`
+      const args = { "x-consumer-timeout": timeout }
+      assert.strictEqual((yield* Client.failure(Client.consume(channel, "q", { arguments: args }))).text, text)
+      const other = yield* Client.open(connection)
+      yield* other.deleteQueue("q", { ifUnused: false, ifEmpty: false })
+      assert.strictEqual(
+        (yield* Client.failure(Client.queue(other, "q", { "x-queue-type": "quorum", ...args }))).text,
+        text
+      )
+    })
+  ]),
   "since 4.3 a single active consumer that is late hands over to the next": Effect.gen(function*() {
     const { shortenAckTimeout, outlastAckTimeout, version } = yield* Broker
     if (version < 4.03) return

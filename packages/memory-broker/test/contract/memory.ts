@@ -33,6 +33,7 @@ const make = Effect.fnUntraced(function*(version: AmqpMemory.BrokerVersion) {
     forceClose: broker.forceClose,
     restart: Effect.andThen(broker.shutDown, broker.start),
     shortenAckTimeout: broker.setAckTimeout("5 minutes"),
+    ownAckTimeout: 60_000,
     outlastAckTimeout: TestClock.adjust("7 minutes"),
     limitConnectionsOfUser: (_name, user) => broker.limitConnections({ user }),
     limitConnectionsOfVhost: (vhost) => broker.limitConnections({ vhost }),

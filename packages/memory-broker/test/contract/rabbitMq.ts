@@ -46,6 +46,7 @@ const make = Effect.gen(function*() {
         Effect.ignore(node.setLimits({ consumerTimeout: "30 minutes", channelTickInterval: "1 minute" }))
       )
     ),
+    ownAckTimeout: 100,
     outlastAckTimeout: Effect.sleep("2 seconds"),
     limitConnectionsOfUser: (name, limit) =>
       erlang(`rabbit_auth_backend_internal:set_user_limits(<<"${name}">>, ${maxConnections(limit)}, <<"test">>)`),
