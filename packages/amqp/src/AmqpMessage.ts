@@ -10,6 +10,8 @@ import type { TypedNumber } from "./internal/typedNumber.ts"
  * a `Date` becomes an AMQP timestamp, which has whole seconds. RabbitMQ reads strings as UTF-8.
  *
  * @see https://www.rabbitmq.com/amqp-0-9-1-errata (section 3, field types)
+ * @category models
+ * @since 0.1.0
  */
 export type HeaderValue =
   | string
@@ -23,33 +25,46 @@ export type HeaderValue =
   | ReadonlyArray<HeaderValue>
   | { readonly [key: string]: HeaderValue | undefined }
 
-/** A header table; an entry that is `undefined` is left out. */
+/**
+ * A header table. An entry that is `undefined` is left out.
+ *
+ * @category models
+ * @since 0.1.0
+ */
 export interface Headers {
   readonly [key: string]: HeaderValue | undefined
 }
 
-/** The properties of a message that an application may set, all optional. */
+/**
+ * The properties of a message that an application may set, all optional.
+ *
+ * @category models
+ * @since 0.1.0
+ */
 export interface MessageProperties {
-  /** MIME type of the body; by default that of JSON or of UTF-8 text if it is one, and none for bytes. */
+  /** MIME type of the body. Defaults to that of UTF-8 text or of JSON, and for bytes to none. */
   readonly contentType?: string | undefined
   readonly contentEncoding?: string | undefined
   readonly headers?: Headers | undefined
-  /** Whether the broker writes it to disk in a durable queue; `true` by default. */
+  /** Lets a durable queue keep the message on disk, so that it outlives a restart of the broker. Defaults to `true`. */
   readonly persistent?: boolean | undefined
-  /** 0 to 255, for queues with `x-max-priority`. */
+  /** From 0 to 255, for queues with `x-max-priority`. */
   readonly priority?: number | undefined
   readonly correlationId?: string | undefined
   readonly replyTo?: string | undefined
-  /** How long the message may wait in a queue, in whole milliseconds. */
+  /** Bounds the time that the message waits in a queue, in whole milliseconds up to 49.7 days. */
   readonly expiration?: Duration.Input | undefined
   /**
-   * Identifies the message; made up when absent. It correlates a return with its publish, and lets a consumer drop
-   * duplicates: keep it when a message is published again.
+   * Identifies the message: it correlates a return with its publish, and lets a consumer drop duplicates. Keep it when
+   * you publish a message again. Defaults to a new UUID.
    */
   readonly messageId?: string | undefined
   readonly timestamp?: Date | undefined
   readonly type?: string | undefined
-  /** If set it must be the user that the connection authenticated as: RabbitMQ checks it. */
+  /**
+   * The user that publishes. RabbitMQ refuses another one than the user of the connection, unless that has the tag
+   * `impersonator`.
+   */
   readonly userId?: string | undefined
   readonly appId?: string | undefined
 }
@@ -94,17 +109,129 @@ export type Body =
   | (object & NotABody)
   | ({ readonly [key: string]: unknown } & NotABody)
 
-/** A message to publish. */
+/**
+ * A message to publish.
+ *
+ * @category models
+ * @since 0.1.0
+ */
 export interface Message extends MessageProperties {
-  /** An exchange, by name or as a value of `AmqpTopology`; by default the default exchange, `""`. */
+  /** An exchange, by name or as a value of `AmqpTopology`. Defaults to `""`, the default exchange. */
   readonly exchange?: Named<"Exchange"> | undefined
-  /** On the default exchange: the name of the queue. */
+  /** Routes the message. On the default exchange it is the name of the queue. */
   readonly routingKey: string
   readonly body: Body
   /**
-   * Whether a message that no queue would get fails with `Unroutable` (`true`, the default) or is confirmed and
-   * dropped. A delayed-message exchange wants `false`, and so does a reply to `amq.rabbitmq.reply-to.…`, which is no
-   * queue: before 4.3 RabbitMQ delivers it and returns it all the same.
+   * Fails the publish with `Unroutable` when no queue would get the message; with `false` the broker drops the message
+   * and confirms it. Use `false` for a delayed-message exchange, and for a reply to `amq.rabbitmq.reply-to.…`, which is
+   * no queue: before 4.3 RabbitMQ delivers the reply and returns it all the same. Defaults to `true`.
    */
   readonly mandatory?: boolean | undefined
+}
+
+/**
+ * A message as it came, whoever it came from: an `AmqpDelivery.Delivery` is one.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export interface Received {
+  readonly exchange: string
+  readonly routingKey: string
+  readonly body: Uint8Array
+  readonly properties: {
+    readonly contentType?: string | undefined
+    readonly contentEncoding?: string | undefined
+    readonly headers?: Headers | undefined
+    readonly deliveryMode?: number | undefined
+    readonly priority?: number | undefined
+    readonly correlationId?: string | undefined
+    readonly replyTo?: string | undefined
+    readonly expiration?: string | undefined
+    readonly messageId?: string | undefined
+    readonly timestamp?: number | undefined
+    readonly type?: string | undefined
+    readonly appId?: string | undefined
+  }
+}
+
+/**
+ * Where {@link forward} sends a message, and what is to differ from the message as it came. A property that is given as
+ * `undefined` is left out.
+ *
+ * @category options
+ * @since 0.2.0
+ */
+export interface ForwardOptions extends MessageProperties {
+  /** Defaults to the default exchange with a `routingKey`, and without one to the exchange that the message came from. */
+  readonly exchange?: Message["exchange"]
+  /** Defaults to the routing key that the message came with. */
+  readonly routingKey?: string | undefined
+  /** Headers to add or to replace. One that is `undefined` is removed. */
+  readonly headers?: Headers | undefined
+  /**
+   * Keeps what the headers say of earlier attempts, so that a retry goes on counting and a message that was parked is
+   * parked again at its next failure; or resets it, so that the next attempt is the first. Defaults to `"keep"`.
+   */
+  readonly attempts?: "keep" | "reset" | undefined
+  readonly mandatory?: boolean | undefined
+}
+
+// Of what becomes of a message at the broker.
+const ofBroker = /^x-(?:death|delivery-count|acquired-count|(?:first|last)-death-.*)$/
+// Of what AmqpConsumer.retry did with it. Where the message was first published to is no attempt, and stays.
+const ofRetry = /^x-(?:retry-(?:attempt|queue)|parked-.*)$/
+
+/** Reads seconds since 1970 as a Date that can be written again; none for what no Date can hold. */
+const dateOf = (seconds: number | undefined): Date | undefined => {
+  if (seconds === undefined || seconds < 0) return undefined
+  const date = new Date(seconds * 1000)
+  return Number.isNaN(date.getTime()) ? undefined : date
+}
+
+/**
+ * Makes a message of one that was received, to send it on: body, properties and headers as they came. It keeps its
+ * message id, by which readers drop duplicates, and its time to live begins anew.
+ *
+ * The routes in its headers `CC` and `BCC` are left out, because the broker would send it there again. So is the user id,
+ * because RabbitMQ refuses the id of another user than the one that publishes.
+ *
+ * Acknowledge the delivery when the publish has succeeded: what fails between the two comes twice, and is not lost.
+ *
+ * @example
+ * ```ts
+ * yield* publisher.publish(AmqpMessage.forward(delivery, { routingKey: "orders", attempts: "reset" }))
+ * yield* delivery.ack()
+ * ```
+ *
+ * @category constructors
+ * @since 0.2.0
+ */
+export const forward = (received: Received, options: ForwardOptions = {}): Message => {
+  const { attempts, headers: changed, ...rest } = options
+  const { body, properties } = received
+  const headers: Record<string, HeaderValue | undefined> = {}
+  for (const [name, value] of Object.entries(properties.headers ?? {})) {
+    const isLeftOut = name === "CC" || name === "BCC" ||
+      (attempts === "reset" && (ofBroker.test(name) || ofRetry.test(name)))
+    if (!isLeftOut) headers[name] = value
+  }
+  return {
+    contentType: properties.contentType,
+    contentEncoding: properties.contentEncoding,
+    persistent: properties.deliveryMode === 2,
+    priority: properties.priority,
+    correlationId: properties.correlationId,
+    replyTo: properties.replyTo,
+    expiration: properties.expiration === undefined ? undefined : Number(properties.expiration),
+    messageId: properties.messageId,
+    timestamp: dateOf(properties.timestamp),
+    type: properties.type,
+    appId: properties.appId,
+    ...rest,
+    exchange: options.exchange ?? (options.routingKey === undefined ? received.exchange : ""),
+    routingKey: options.routingKey ?? received.routingKey,
+    headers: { ...headers, ...changed },
+    body
+  }
 }
