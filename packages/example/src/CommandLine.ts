@@ -96,6 +96,23 @@ export interface Stage<R> {
   readonly halfway: Effect.Effect<void, never, R>
 }
 
+const flagsOfOptions: Readonly<Record<string, string>> = {
+  confirmTimeout: "--confirm-timeout",
+  endpoints: "--url",
+  "retry.interval": "--retry-interval",
+  "retry.max": "--retry-max"
+}
+
+/** Says what is wrong in the words of the command line, which has flags where the library has options. */
+const sentenceOf = (error: { readonly message: string }): string =>
+  error.message.replace(
+    /^configure: the option "([\w.]+)"/,
+    (sentence, option: string) => {
+      const flag = flagsOfOptions[option]
+      return flag === undefined ? sentence : `configure: the flag ${flag}`
+    }
+  )
+
 // Some messages did not end well. What there is to say has been said by then.
 class Incomplete extends Data.TaggedError("Incomplete") {
   override readonly [Runtime.errorReported] = false
@@ -131,7 +148,7 @@ export const play = Effect.fnUntraced(function*<E extends { readonly message: st
 
   yield* run.pipe(
     Effect.provideService(Reporter, report.reporter),
-    Effect.tapError((error) => report.problem(error.message)),
+    Effect.tapError((error) => report.problem(sentenceOf(error))),
     Effect.mapError(() => new Incomplete()),
     Effect.ensuring(report.summary)
   )
@@ -146,12 +163,23 @@ const presenter: CliOutput.Presenter = {
       : CliOutput.defaultPresenter.present(event)
 }
 
-/** Run a command as the whole of a process. */
+// Nobody reads the output any more, as with `head -1` behind it. The listeners stay: more may be written until the end.
+const outputIsClosed = Effect.callback<void>((resume) => {
+  for (const output of [process.stdout, process.stderr]) {
+    output.on("error", (error: NodeJS.ErrnoException) => {
+      if (error.code !== "EPIPE") throw error
+      resume(Effect.void)
+    })
+  }
+})
+
+/** Run a command as the whole of a process. It ends in order, and well, when nobody reads its output any more. */
 export const main = <const Name extends string, Input, ContextInput, E>(
   command: Command.Command<Name, Input, ContextInput, E, Command.Environment>
 ): void =>
   command.pipe(
     Command.run({ version: "0.1.0" }),
+    Effect.raceFirst(outputIsClosed),
     // The states of the connection are lines of the report; --log-level shows the library's own log beside them.
     Effect.provideService(References.MinimumLogLevel, "None"),
     Effect.provideService(Logger.LogToStderr, true),

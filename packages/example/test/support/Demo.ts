@@ -22,6 +22,28 @@ const directory = resolve(import.meta.dirname, "../..")
 /** The source files that can be run. */
 export type Program = "main.ts" | "consume.ts" | "shop.ts"
 
+/** Run it with `head -1` behind it, which reads one line and goes. */
+export const firstLine = Effect.fnUntraced(
+  function*(args: ReadonlyArray<string>, program: Program) {
+    const command = [process.execPath, tsx, `src/${program}`, ...args].map((word) => `'${word}'`).join(" ")
+    const child = yield* ChildProcess.make("sh", ["-c", `{ ${command}; echo $? >&3; } | head -1`], {
+      cwd: directory,
+      env: { PATH: process.env["PATH"] },
+      extendEnv: false,
+      stdin: "ignore",
+      additionalFds: { fd3: { type: "output" } }
+    })
+    const collect = <E>(bytes: Stream.Stream<Uint8Array, E>) => Stream.mkString(Stream.decodeText(bytes))
+    const [stdout, stderr, exitCode] = yield* Effect.all(
+      [collect(child.stdout), collect(child.stderr), collect(child.getOutputFd(3))],
+      { concurrency: "unbounded" }
+    ).pipe(Patience.within("the command line ends"))
+    return { exitCode: Number(exitCode), stderr, stdout: stdout.split("\n").filter((line) => line !== "") }
+  },
+  Effect.scoped,
+  Effect.provide(NodeServices.layer)
+)
+
 /** Start it with these arguments, and with no more of the environment than this. It ends with the scope. */
 export const start = Effect.fnUntraced(function*(
   args: ReadonlyArray<string>,
