@@ -5,21 +5,27 @@
  * there with other properties fails with `TopologyMismatch`, which says which property, what was wanted and what the
  * broker has. Nothing is ever deleted.
  *
+ * A queue of a topology that is gone while its session lives, because somebody deleted it or because its last consumer
+ * went, is declared again, with its bindings, when a consumer looks for it.
+ *
  * @see https://www.rabbitmq.com/docs/exchanges
  * @see https://www.rabbitmq.com/docs/queues
+ * @since 0.1.0
  */
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
+import * as SubscriptionRef from "effect/SubscriptionRef"
 import type { Arguments } from "./AmqpDriver.ts"
 import { AmqpError, InvalidConfiguration } from "./AmqpError.ts"
 import { allOrNothing } from "./internal/allOrNothing.ts"
 import { nameOn } from "./internal/connection/queueName.ts"
 import { AmqpConnection } from "./internal/connection/service.ts"
+import type { Setup } from "./internal/connection/setups.ts"
 import type { Named } from "./internal/named.ts"
 import { nameOf } from "./internal/named.ts"
-import { declareOn } from "./internal/topology/declare.ts"
+import { declareOn, rememberOn } from "./internal/topology/declare.ts"
 import type {
   Binding,
   Exchange,
@@ -174,6 +180,8 @@ const millis = (input: Duration.Input | undefined): number | undefined =>
  * ```ts
  * const orders = AmqpTopology.exchange("orders", { type: "topic" })
  * ```
+ * @category constructors
+ * @since 0.1.0
  */
 export const exchange = (name: string, options: ExchangeOptions = {}): Exchange => ({
   _tag: "Exchange",
@@ -194,6 +202,8 @@ export const exchange = (name: string, options: ExchangeOptions = {}): Exchange 
  * ```ts
  * const invoices = AmqpTopology.queue("invoices", { type: "quorum", deadLetterExchange: parking })
  * ```
+ * @category constructors
+ * @since 0.1.0
  */
 export const queue = (name: string, options: QueueOptions = {}): Queue => ({
   _tag: "Queue",
@@ -237,6 +247,8 @@ const argumentsOf = (options: QueueOptions): Arguments => {
  * const news = AmqpTopology.serverNamedQueue("news")
  * const topology = AmqpTopology.make(events, news, AmqpTopology.bind(news, events))
  * ```
+ * @category constructors
+ * @since 0.1.0
  */
 export const serverNamedQueue = (
   label: string,
@@ -258,6 +270,8 @@ export const serverNamedQueue = (
  * ```ts
  * const paid = AmqpTopology.bind(invoices, orders, "order.*.paid")
  * ```
+ * @category constructors
+ * @since 0.1.0
  */
 export const bind = (
   destination: Queue | ServerNamedQueue | Exchange,
@@ -302,6 +316,8 @@ export const unbind = (
  * ```ts
  * const topology = AmqpTopology.make(orders, invoices, AmqpTopology.bind(invoices, orders, "order.*.paid"))
  * ```
+ * @category constructors
+ * @since 0.1.0
  */
 export const make = (
   ...parts: ReadonlyArray<Exchange | Queue | ServerNamedQueue | Binding | Topology>
@@ -386,9 +402,14 @@ const register = Effect.fnUntraced(function*(
     serverNamedQueues: topology.serverNamedQueues,
     bindings: topology.bindings.filter(isExclusive)
   }
-  yield* connection.register(undefined, (session) => declareOn(session, shared))
+  const setup = (part: Topology): Setup => (session) =>
+    Effect.andThen(
+      declareOn(session, part),
+      rememberOn(session, topology, [...part.queues, ...part.serverNamedQueues])
+    )
+  yield* connection.register(undefined, setup(shared))
   if (own.queues.length + own.serverNamedQueues.length > 0) {
-    yield* connection.register("consume", (session) => declareOn(session, own))
+    yield* connection.register("consume", setup(own))
   }
 })
 
@@ -403,12 +424,41 @@ const passiveProblemOf = ({ queues, serverNamedQueues }: Topology): string | und
 /**
  * Reads the name that the broker chose for a server-named queue on the present session, for a `replyTo` for example. Fails
  * with `NotFound` if no topology of the connection declares it.
+ * @category server-named queues
+ * @since 0.1.0
  */
 export const currentName = (queue: ServerNamedQueue): Effect.Effect<string, AmqpError, AmqpConnection> =>
   Effect.flatMap(
     AmqpConnection,
     (connection) => connection.withSession("consume", `currentName ${queue.label}`, (session) => nameOn(session, queue))
   )
+
+/**
+ * Follows the name that the broker chose for a server-named queue: a reference that is read without asking anybody
+ * (`SubscriptionRef.getUnsafe`), and whose changes tell when a new session, or a queue that was gone, brought another name.
+ * It holds `undefined` while there is no session. Fails as {@link currentName} does when no topology declares the queue.
+ *
+ * @example
+ * ```ts
+ * const replyTo = yield* AmqpTopology.followName(replies)
+ * yield* publisher.publish({ ...request, replyTo: SubscriptionRef.getUnsafe(replyTo) })
+ * ```
+ * @category server-named queues
+ * @since 0.2.0
+ */
+export const followName = Effect.fnUntraced(function*(
+  queue: ServerNamedQueue
+): Effect.fn.Return<SubscriptionRef.SubscriptionRef<string | undefined>, AmqpError, AmqpConnection | Scope.Scope> {
+  const connection = yield* AmqpConnection
+  const ref = yield* SubscriptionRef.make<string | undefined>(undefined)
+  yield* connection.register("consume", (session) =>
+    Effect.gen(function*() {
+      const name = yield* nameOn(session, queue)
+      yield* Effect.acquireRelease(SubscriptionRef.set(ref, name), () => SubscriptionRef.set(ref, undefined))
+      yield* session.queues.onName(queue.label, (name) => SubscriptionRef.set(ref, name))
+    }))
+  return ref
+})
 
 /**
  * Makes a layer that declares a topology, see {@link declare}. Provide it to publishers and consumers, so that it is there
@@ -421,6 +471,8 @@ export const currentName = (queue: ServerNamedQueue): Effect.Effect<string, Amqp
  *   Layer.provide(AmqpConnection.layerConfig())
  * )
  * ```
+ * @category declaring
+ * @since 0.1.0
  */
 export const layer = (
   topology: Topology,

@@ -136,9 +136,12 @@ describe("the supervision of an AmqpConsumer", () => {
   it.effect("a consumer whose queue stays deleted says so, and ends with NotFound after three heartbeats", () =>
     onMemory(Effect.gen(function*() {
       const channel = yield* AmqpChannel.AmqpChannel
-      const running = yield* Effect.forkChild(AmqpConsumer.run(work, () => Effect.void), { startImmediately: true })
+      yield* channel.declareQueue({ name: "elsewhere" })
+      const running = yield* Effect.forkChild(AmqpConsumer.run("elsewhere", () => Effect.void), {
+        startImmediately: true
+      })
       yield* pass(60_000)
-      yield* channel.deleteQueue(work)
+      yield* channel.deleteQueue("elsewhere")
       yield* pass(29_000)
       const [health] = yield* consumers
       assert.strictEqual(health?._tag, "Detached")
@@ -153,14 +156,15 @@ describe("the supervision of an AmqpConsumer", () => {
     onMemory(Effect.gen(function*() {
       const broker = yield* AmqpMemory.AmqpMemory
       const channel = yield* AmqpChannel.AmqpChannel
-      const consumer = yield* AmqpConsumer.make(work, () => Effect.void)
-      yield* channel.deleteQueue(work)
+      yield* channel.declareQueue({ name: "elsewhere" })
+      const consumer = yield* AmqpConsumer.make("elsewhere", () => Effect.void)
+      yield* channel.deleteQueue("elsewhere")
       yield* pass(60_000)
       assert.strictEqual((yield* Effect.flip(consumer.ended)).reason._tag, "NotFound")
-      yield* channel.declareQueue(work)
+      yield* channel.declareQueue({ name: "elsewhere" })
       yield* broker.cutConnections
       yield* pass(10_000)
-      assert.strictEqual((yield* broker.queue("work"))?.consumers, 0)
+      assert.strictEqual((yield* broker.queue("elsewhere"))?.consumers, 0)
       assert.deepInclude(yield* consumer.health, { _tag: "Detached", ended: true })
     })))
 

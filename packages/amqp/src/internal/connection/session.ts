@@ -9,6 +9,7 @@ import type { DriverChannel, DriverChannelEvents, DriverConnection } from "../..
 import { noChannelEvents } from "../../AmqpDriver.ts"
 import type { Address } from "../../AmqpError.ts"
 import { AmqpError, OperationTimeout } from "../../AmqpError.ts"
+import { DeclaredQueues } from "./declaredQueues.ts"
 import type { Goodbyes } from "./goodbyes.ts"
 import type { Lifeline } from "./lifeline.ts"
 
@@ -29,8 +30,8 @@ export class Session {
   readonly #lifeline: Lifeline
   readonly #operationTimeout: Duration.Duration
   readonly #goodbyes: Goodbyes
-  /** The names that the broker chose for the server-named queues declared on this session, by their labels. */
-  readonly queueNames = new Map<string, string>()
+  /** The queues that topologies have declared on this session. */
+  readonly queues = new DeclaredQueues()
 
   constructor(options: {
     readonly epoch: number

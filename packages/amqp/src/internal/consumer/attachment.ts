@@ -15,7 +15,7 @@ import { isRabbitMqSince } from "../connection/brokerVersion.ts"
 import { keep } from "../connection/keptChannel.ts"
 import { healingMillis } from "../connection/patience.ts"
 import type { QueueLike } from "../connection/queueName.ts"
-import { labelOf, nameOn } from "../connection/queueName.ts"
+import { labelOf, nameAtEachAttach } from "../connection/queueName.ts"
 import type { Session } from "../connection/session.ts"
 import { Acknowledgements } from "../delivery/acknowledgements.ts"
 import * as WakeLater from "../wakeLater.ts"
@@ -65,6 +65,7 @@ export const attach = Effect.fnUntraced(function*(
   const clock = yield* Clock.Clock
   const wakeLater = yield* WakeLater.make
   const queue = labelOf(options.queue)
+  const nameOn = nameAtEachAttach(options.queue)
   const ended = Deferred.makeUnsafe<never, AmqpError>()
   let state: State = { _tag: "Detached", cause: undefined }
   let since = clock.currentTimeMillisUnsafe()
@@ -94,7 +95,7 @@ export const attach = Effect.fnUntraced(function*(
     session: Session
   ): Effect.fn.Return<void, AmqpError, Scope.Scope> {
     if (isCancelled) return
-    const name = yield* nameOn(session, options.queue)
+    const name = yield* nameOn(session)
     yield* session.bounded("prefetch", channel.prefetch(options.prefetch))
     const cancelled = Deferred.makeUnsafe<void>()
     const acknowledgements = new Acknowledgements(channel, session, listener.onStale)

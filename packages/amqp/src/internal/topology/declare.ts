@@ -8,7 +8,7 @@ import type { DriverChannel } from "../../AmqpDriver.ts"
 import { noChannelEvents } from "../../AmqpDriver.ts"
 import type { AmqpError } from "../../AmqpError.ts"
 import type { Session } from "../connection/session.ts"
-import type { Binding, Topology } from "./entities.ts"
+import type { Binding, Queue, ServerNamedQueue, Topology } from "./entities.ts"
 
 /** One question to the broker, on the channel that has time for it. */
 type Step = (channel: DriverChannel) => Effect.Effect<void, AmqpError>
@@ -46,7 +46,7 @@ const take = (steps: ReadonlyArray<Step>, free: Array<DriverChannel>): Effect.Ef
 const bindingStep = (session: Session, binding: Binding): Step => {
   const { _tag, destination, destinationType, source, ...rest } = binding
   const isPresent = _tag === "Binding"
-  const queue = session.queueNames.get(destination) ?? destination
+  const queue = destinationType === "serverNamedQueue" ? session.queues.nameOf(destination)! : destination
   return (channel) =>
     session.bounded(
       isPresent ? `bind ${destination} to ${source}` : `unbind ${destination} from ${source}`,
@@ -75,14 +75,14 @@ export const declareOn = (session: Session, topology: Topology): Effect.Effect<v
       ...queues.map(({ _tag, name, ...properties }): Step => (channel) =>
         Effect.asVoid(session.bounded(`declareQueue ${name}`, channel.declareQueue({ queue: name, ...properties })))
       ),
-      ...serverNamedQueues.filter(({ label }) => !session.queueNames.has(label)).map(
+      ...serverNamedQueues.filter(({ label }) => session.queues.nameOf(label) === undefined).map(
         ({ arguments: args, label }): Step => (channel) =>
-          Effect.map(
+          Effect.flatMap(
             session.bounded(
               `declareQueue ${label}`,
               channel.declareQueue({ queue: "", durable: false, exclusive: true, autoDelete: false, arguments: args })
             ),
-            ({ queue }) => void session.queueNames.set(label, queue)
+            ({ queue }) => session.queues.name(label, queue)
           )
       )
     ]
@@ -91,3 +91,40 @@ export const declareOn = (session: Session, topology: Topology): Effect.Effect<v
     yield* take(entities, channels)
     yield* take(bindings.map((binding) => bindingStep(session, binding)), channels)
   }))
+
+/** The part of a topology that one queue needs: itself, what it is bound to, and its bindings. */
+const partOf = (topology: Topology, queue: Queue | ServerNamedQueue): Topology => {
+  const isNamed = queue._tag === "Queue"
+  const destination = isNamed ? queue.name : queue.label
+  const bindings = topology.bindings.filter((binding) =>
+    binding.destination === destination && binding.destinationType === (isNamed ? "queue" : "serverNamedQueue")
+  )
+  const sources = new Set(bindings.map(({ source }) => source))
+  return {
+    exchanges: topology.exchanges.filter(({ name }) => sources.has(name)),
+    queues: isNamed ? [queue] : [],
+    serverNamedQueues: isNamed ? [] : [queue],
+    bindings
+  }
+}
+
+/** Lets consumers have a queue declared again that is gone within the session, until the scope ends. */
+export const rememberOn = (
+  session: Session,
+  topology: Topology,
+  queues: ReadonlyArray<Queue | ServerNamedQueue>
+): Effect.Effect<void, never, Scope.Scope> =>
+  Effect.forEach(
+    queues,
+    (queue) => {
+      const part = partOf(topology, queue)
+      return session.queues.remember(
+        queue,
+        Effect.suspend(() => {
+          if (queue._tag === "ServerNamedQueue") session.queues.forgetName(queue.label)
+          return declareOn(session, part)
+        })
+      )
+    },
+    { discard: true }
+  )
