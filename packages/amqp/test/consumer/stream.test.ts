@@ -69,11 +69,12 @@ describe("AmqpConsumer.stream", () => {
   it.effect("fails when the consumer cannot come back", () =>
     onMemory(Effect.gen(function*() {
       const channel = yield* AmqpChannel.AmqpChannel
-      const reading = yield* Effect.forkChild(Effect.flip(Stream.runDrain(AmqpConsumer.stream(work))), {
+      yield* channel.declareQueue({ name: "elsewhere" })
+      const reading = yield* Effect.forkChild(Effect.flip(Stream.runDrain(AmqpConsumer.stream("elsewhere"))), {
         startImmediately: true
       })
       yield* settled
-      yield* channel.deleteQueue(work)
+      yield* channel.deleteQueue("elsewhere")
       yield* pass(60_000)
       assert.strictEqual((yield* Fiber.join(reading)).reason._tag, "NotFound")
     })))
