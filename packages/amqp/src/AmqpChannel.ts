@@ -206,7 +206,7 @@ const open = Effect.fnUntraced(function*(
       const refused = shortString(field, name)
       if (refused !== undefined) return refused
     }
-    const size = table === undefined ? 0 : tableSize(table, "arguments", 0)
+    const size = table === undefined ? 0 : tableSize(table, "arguments")
     return size instanceof Refused ? size : undefined
   }
 

@@ -11,6 +11,7 @@ import * as JsonBody from "./internal/body/json.ts"
 import { plainBody } from "./internal/body/plainBody.ts"
 import type { Acknowledgements, Origin } from "./internal/delivery/acknowledgements.ts"
 import * as Attempts from "./internal/delivery/retryHeaders.ts"
+import { mayHaveHeader, readableHeaders, withUserId } from "./internal/wire/properties.ts"
 
 /**
  * The body of a delivery is not what its reader expects. `AmqpConsumer` hands it to the failure policy.
@@ -62,7 +63,6 @@ export class Delivery {
     queue: string,
     queueName: string
   ) {
-    const headers = from.properties.headers
     this.epoch = epoch
     this.deliveryTag = from.deliveryTag
     this.queue = queue
@@ -74,14 +74,15 @@ export class Delivery {
     this.#channel = channel
     this.#queueName = queueName
     // A delayed message comes back through the default exchange.
-    if (headers !== undefined && from.exchange === "") {
+    if (from.exchange === "" && mayHaveHeader(from.properties, Attempts.exchangeHeader)) {
+      const headers = readableHeaders(from.properties) ?? {}
       const exchange = headers[Attempts.exchangeHeader]
       const routingKey = headers[Attempts.routingKeyHeader]
       if (typeof exchange === "string" && typeof routingKey === "string") {
         this.exchange = exchange
         this.routingKey = routingKey
         const userId = headers[Attempts.userIdHeader]
-        if (typeof userId === "string") this.properties = { ...from.properties, userId }
+        if (typeof userId === "string") this.properties = withUserId(from.properties, userId)
       }
     }
   }
@@ -90,6 +91,7 @@ export class Delivery {
     return this.properties.messageId
   }
 
+  /** The headers; throws an error that says why if they cannot be read, which costs the body nothing. */
   get headers(): Headers {
     return this.properties.headers ?? {}
   }
@@ -106,7 +108,7 @@ export class Delivery {
    * @see https://www.rabbitmq.com/docs/quorum-queues#poison-message-handling
    */
   get attempts(): number {
-    return Attempts.attempts(this.properties.headers, this.#queueName, this.redelivered)
+    return Attempts.attempts(readableHeaders(this.properties), this.#queueName, this.redelivered)
   }
 
   /** Says that the channel that it came by is gone: it comes again, and acknowledging it writes nothing. */
@@ -161,7 +163,7 @@ export class Delivery {
             queue: this.queue,
             messageId: this.messageId,
             type: this.properties.type,
-            version: this.headers["x-schema-version"],
+            version: readableHeaders(this.properties)?.["x-schema-version"],
             detail: message
           })
       )

@@ -1,11 +1,10 @@
 import { assert, describe, it } from "@effect/vitest"
-import type { Channel, ChannelModel, ConfirmChannel, Message } from "amqplib"
+import type { Channel, ChannelModel } from "amqplib"
 import * as amqplib from "amqplib"
 import type { Scope } from "effect"
 import { Effect } from "effect"
 import { setImmediate } from "node:timers/promises"
-import type { Chunk } from "../../src/internal/amqplib/internals.ts"
-import { cancelOnce, connectionOf, frameOverhead, onConfirm, writerOf } from "../../src/internal/amqplib/internals.ts"
+import { connectionOf, methodId, privateOf } from "../../src/internal/amqplib/internals.ts"
 import * as ScriptedBroker from "../support/ScriptedBroker.ts"
 
 const until = async (holds: () => boolean) => {
@@ -22,14 +21,6 @@ const connect = (
     model.on("error", () => {})
     return { model, peer: broker.peers[0]! }
   })
-
-const message = {
-  exchange: "",
-  routingKey: "q",
-  mandatory: true,
-  properties: { contentType: "text/plain", deliveryMode: 2, headers: { a: 1 }, messageId: "m" },
-  body: new Uint8Array()
-}
 
 describe("amqplib's private names do what internals.ts says", () => {
   it.live("Connection carries what the handshake agreed on", () =>
@@ -104,17 +95,6 @@ describe("amqplib's private names do what internals.ts says", () => {
       assert.isNull(connection.channels[1])
     }))
 
-  it.live("Connection.maxFrameSize refuses a payload by the head of its frame", () =>
-    Effect.gen(function*() {
-      const { model, peer } = yield* connect()
-      const connection = connectionOf(model)
-      connection.maxFrameSize = 100 - frameOverhead
-      const error = new Promise<Error>((resolve) => model.once("error", resolve))
-      const head = ScriptedBroker.frame(3, 1, new Uint8Array(), 93)
-      peer.write(head.subarray(0, 7))
-      assert.match(String(yield* Effect.promise(() => error)), /Frame size 93 exceeds/)
-    }))
-
   it.live("the option maxFrameSize holds during the handshake", () =>
     Effect.gen(function*() {
       const broker = yield* ScriptedBroker.make({
@@ -131,28 +111,6 @@ describe("amqplib's private names do what internals.ts says", () => {
       assert.match(String(error), /Frame size 5000 exceeds/)
     }))
 
-  it.live("Connection.channels has a buffer by number, whose chunks go to Muxer.out as they are, once a turn", () =>
-    Effect.gen(function*() {
-      const { model } = yield* connect()
-      const connection = connectionOf(model)
-      yield* Effect.promise(() => model.createChannel())
-      const written: Array<Chunk> = []
-      connection.muxer.out = { write: (chunk) => written.push(chunk) > 0 }
-      let reads = 0
-      const read = connection.muxer._readIncoming.bind(connection.muxer)
-      connection.muxer._readIncoming = () => {
-        reads++
-        read()
-      }
-      const parts = [Buffer.from("a"), Buffer.from("b")]
-      assert.isTrue(connection.channels[1]!.buffer.write(parts))
-      assert.isTrue(connection.channels[1]!.buffer.write(Buffer.from("c")))
-      assert.deepStrictEqual(written, [])
-      yield* Effect.promise(() => until(() => reads > 0))
-      assert.deepStrictEqual(written, [parts, Buffer.from("c")])
-      assert.strictEqual(written[0], parts)
-    }))
-
   it.live("Connection.sentSinceLastCheck is true once a method was written, and the heartbeat asks for it", () =>
     Effect.gen(function*() {
       const { model } = yield* connect()
@@ -166,105 +124,114 @@ describe("amqplib's private names do what internals.ts says", () => {
       assert.isTrue(connection.sentSinceLastCheck)
     }))
 
-  it.live("Connection.sendContent writes the bodies of messages of 2 KiB and more", () =>
+  it.live("Connection.stream is the socket", () =>
     Effect.gen(function*() {
-      const { model } = yield* connect()
+      const { model, peer } = yield* connect()
+      assert.strictEqual(connectionOf(model).stream.localPort, peer.socket.remotePort)
+    }))
+
+  it.live("Connection.channels has a buffer by number, to which every method goes, and which is ended with its channel", () =>
+    Effect.gen(function*() {
+      const { model, peer } = yield* connect()
       const connection = connectionOf(model)
       const channel = yield* Effect.promise(() => model.createChannel())
-      const sizes: Array<number> = []
-      connection.sendContent = (number, body) => {
-        assert.strictEqual(number, 1)
-        return sizes.push(body.length) > 0
+      const written: Array<string> = []
+      for (const number of [0, 1]) {
+        connection.channels[number]!.buffer = {
+          write(frame) {
+            written.push(`${frame.readUInt16BE(1)} ${frame.readUInt16BE(7)}.${frame.readUInt16BE(9)}`)
+            return connection.stream.write(frame)
+          },
+          end: () => written.push(`end ${number}`)
+        }
       }
-      writerOf(channel).sendMessage(message, message.properties, Buffer.alloc(1000))
-      writerOf(channel).sendMessage(message, message.properties, Buffer.alloc(2048))
-      assert.deepStrictEqual(sizes, [2048])
+      yield* Effect.promise(() => channel.checkQueue("q"))
+      yield* Effect.promise(() => channel.close())
+      yield* Effect.promise(() => model.close())
+      assert.deepStrictEqual(written, ["1 50.10", "1 20.40", "end 1", "0 10.50"])
+      assert.include(peer.received.map(({ name }) => name), "QueueDeclare")
     }))
 
-  it.live("Channel.sendMessage writes a message of the port, and returns false when the buffer is full", () =>
-    Effect.gen(function*() {
-      const { model, peer } = yield* connect()
-      const channel = yield* Effect.promise(() => model.createChannel())
-      let drained = false
-      channel.on("drain", () => {
-        drained = true
-      })
-      let writable = true
-      for (let n = 0; n < 3000 && writable; n++) {
-        writable = writerOf(channel).sendMessage(message, message.properties, Buffer.from("x"))
-      }
-      assert.isFalse(writable)
-      yield* Effect.promise(() => until(() => drained))
-      yield* Effect.promise(() => until(() => peer.received.some(({ name }) => name === "BasicPublish")))
-      const first = peer.received.find(({ name }) => name === "BasicPublish")
-      assert.deepInclude(first?.fields, { exchange: "", routingKey: "q", mandatory: true })
-    }))
-
-  it.live("Channel.sendMessage throws IllegalOperationError on a channel that has ended, and TypeError for a wrong type", () =>
+  it.live("closeBecause is called before amqplib refuses to write, of a channel and of the connection", () =>
     Effect.gen(function*() {
       const { model } = yield* connect()
       const channel = yield* Effect.promise(() => model.createChannel())
-      const writer = writerOf(channel)
-      const wrong = { ...message.properties, messageId: 7 } as unknown as typeof message.properties
-      assert.throws(() => writer.sendMessage(message, wrong, Buffer.alloc(0)), TypeError, /^Field 'messageId'/)
-      yield* Effect.promise(() => channel.close())
-      assert.throws(
-        () => writer.sendMessage(message, message.properties, Buffer.alloc(0)),
-        amqplib.IllegalOperationError
-      )
+      const called: Array<string> = []
+      const internal = privateOf(channel)
+      const connection = connectionOf(model)
+      const close = internal.closeBecause.bind(internal)
+      internal.closeBecause = (...args) => {
+        called.push("channel")
+        close(...args)
+      }
+      const closeConnection = connection.closeBecause.bind(connection)
+      connection.closeBecause = (...args) => {
+        called.push("connection")
+        closeConnection(...args)
+      }
+      const closing = channel.close()
+      assert.throws(() => channel.publish("", "q", Buffer.alloc(0)), amqplib.IllegalOperationError)
+      yield* Effect.promise(() => closing)
+      yield* Effect.promise(() => model.close())
+      assert.deepStrictEqual(called, ["channel", "connection"])
     }))
 
-  it.live("a confirm channel's events ack and nack carry the fields, and have one listener of amqplib's each", () =>
+  it.live("Channel.reply is null where no answer is to come", () =>
     Effect.gen(function*() {
-      const { model, peer } = yield* connect()
-      const channel: ConfirmChannel = yield* Effect.promise(() => model.createConfirmChannel())
-      assert.strictEqual(channel.listenerCount("ack"), 1)
-      assert.strictEqual(channel.listenerCount("nack"), 1)
-      const confirms: Array<unknown> = []
-      onConfirm(channel, ({ deliveryTag, multiple }, ack) => confirms.push([deliveryTag, multiple, ack]))
-      assert.strictEqual(channel.listenerCount("ack"), 1)
-      assert.strictEqual(channel.listenerCount("nack"), 1)
-      peer.send(
-        ["BasicAck", 1, { deliveryTag: 3, multiple: true }],
-        ["BasicNack", 1, { deliveryTag: 4, multiple: false }]
-      )
-      yield* Effect.promise(() => until(() => confirms.length === 2))
-      assert.deepStrictEqual(confirms, [[3, true, true], [4, false, false]])
-    }))
-
-  it.live("BaseChannel.consumers holds the callbacks, and the event cancel has one listener of amqplib's", () =>
-    Effect.gen(function*() {
-      const { model, peer } = yield* connect()
+      const { model } = yield* connect()
       const channel = yield* Effect.promise(() => model.createChannel())
-      assert.strictEqual(channel.listenerCount("cancel"), 1)
-      cancelOnce(channel)
-      assert.strictEqual(channel.listenerCount("cancel"), 1)
-      const told: Array<Message | null> = []
-      yield* Effect.promise(() => channel.consume("q", (message) => told.push(message), { consumerTag: "t" }))
-      peer.send(["BasicCancel", 1, { consumerTag: "t", nowait: true }])
-      yield* Effect.promise(() => until(() => told.length > 0))
-      assert.deepStrictEqual(told, [null])
-      peer.send(["BasicCancel", 1, { consumerTag: "t", nowait: true }])
-      peer.write(ScriptedBroker.delivery(1, { consumerTag: "t", deliveryTag: 9 }, {}, Buffer.alloc(0)))
-      yield* Effect.promise(() => until(() => peer.received.some(({ name }) => name === "BasicNack")))
-      const answers = peer.received.slice(-2).map((
-        { fields, name }
-      ) => [name, fields["consumerTag"] ?? fields["deliveryTag"]])
-      assert.deepStrictEqual(answers, [["BasicCancel", "t"], ["BasicNack", 9]])
-      assert.deepStrictEqual(told, [null])
+      assert.isNull(privateOf(channel).reply)
+      const checking = channel.checkQueue("q")
+      assert.isNotNull(privateOf(channel).reply)
+      yield* Effect.promise(() => checking)
+      assert.isNull(privateOf(channel).reply)
     }))
 
-  it.live("an acknowledgement reads nothing of a message but its delivery tag", () =>
+  it.live("Connection.recvFrame decodes one frame of rest, and what it throws ends the connection", () =>
     Effect.gen(function*() {
       const { model, peer } = yield* connect()
+      const connection = connectionOf(model)
+      assert.strictEqual(connection.rest.length, 0)
+      const receive = connection.recvFrame.bind(connection)
+      connection.rest = ScriptedBroker.method("BasicQosOk", 3)
+      assert.deepInclude(receive() as object, { channel: 3, id: 0x003c000b })
+      assert.strictEqual(connection.rest.length, 0)
+      connection.recvSinceLastCheck = false
+      assert.isFalse(receive())
+      const failure = new Error("as told")
+      connection.recvFrame = () => {
+        throw failure
+      }
+      const closed = new Promise<unknown>((resolve) => model.once("close", resolve))
+      peer.send(["BasicQosOk", 1, {}])
+      assert.strictEqual(yield* Effect.promise(() => closed), failure)
+    }))
+
+  it.live("Connection.recvSinceLastCheck is true once something was read, and the heartbeat asks for it", () =>
+    Effect.gen(function*() {
+      const { model } = yield* connect()
+      const connection = connectionOf(model) as ReturnType<typeof connectionOf> & { checkRecv(): boolean }
+      connection.recvSinceLastCheck = false
+      assert.isFalse(connection.checkRecv())
+      yield* Effect.promise(() => model.createChannel())
+      assert.isTrue(connection.recvSinceLastCheck)
+      assert.isTrue(connection.checkRecv())
+      assert.isFalse(connection.recvSinceLastCheck)
+    }))
+
+  it.live("a basic.get resolves with the fields of two frames, as they are", () =>
+    Effect.gen(function*() {
+      const { model } = yield* connect({ on: ({ name }) => name === "BasicGet" })
       const channel = yield* Effect.promise(() => model.createChannel())
-      const tagged = { fields: { deliveryTag: 5 } } as unknown as Message
-      channel.ack(tagged, true)
-      channel.nack(tagged, false, true)
-      channel.reject(tagged, false)
-      yield* Effect.promise(() => until(() => peer.received.some(({ name }) => name === "BasicReject")))
-      const acknowledgements = peer.received.slice(-3).map(({ fields, name }) => [name, fields["deliveryTag"]])
-      assert.deepStrictEqual(acknowledgements, [["BasicAck", 5], ["BasicNack", 5], ["BasicReject", 5]])
+      const getting = channel.get("q")
+      const fields = { deliveryTag: 1 }
+      const properties = { messageId: "m" }
+      const connection = connectionOf(model)
+      connection.accept({ id: methodId.getOk, channel: 1, fields })
+      connection.accept({ id: methodId.properties, channel: 1, size: 0, fields: properties })
+      const message = yield* Effect.promise(() => getting)
+      assert.isTrue(message !== false && message.fields as unknown === fields)
+      assert.isTrue(message !== false && message.properties as unknown === properties)
     }))
 })
 

@@ -224,7 +224,7 @@ describeWithSharedBroker("connecting to RabbitMQ", () => {
         )
         assert.isTrue(lost._tag === "Some" && lost.value._tag === "Reconnecting")
         if (lost._tag === "Some" && lost.value._tag === "Reconnecting") {
-          assert.match(lost.value.cause.message, /unknown channel/)
+          assert.match(lost.value.cause.message, /a basic\.ack on channel 77, which is not open/)
         }
       })
   )

@@ -298,7 +298,7 @@ describe("A hostile peer", () => {
     ["a frame of an unknown type", [frame(9, 0, [])], /a frame of type 9/],
     ["HTTP", [Buffer.from("HTTP/1.1 400 Bad Request\r\n\r\n")], /a frame of type 72/],
     ["a frame that ends wrongly", [frame(1, 1, [0, 10, 0, 50], 4, 205)], /ends with 0xcd instead of 0xce/],
-    ["a frame beyond what was agreed on", [frame(1, 1, [], 4097)], /a frame of 4097 bytes, and frames of 4096/],
+    ["a frame beyond what was agreed on", [frame(1, 1, [], 4097)], /a frame of 4097 bytes, and frames of at most 4088/],
     ["a header frame of 100 MiB", [deliver, frame(2, 1, [], 104857600)], /a frame of 104857600 bytes/],
     ["a body frame beyond what was agreed on", [deliver, header(9000), frame(3, 1, [], 4097)], /a frame of 4097 bytes/],
     ["a heartbeat on a channel", [frame(8, 1, [])], /a heartbeat of 0 bytes on channel 1/],

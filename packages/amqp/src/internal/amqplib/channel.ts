@@ -1,13 +1,12 @@
-import type { Channel, GetMessage, Message as AmqplibMessage } from "amqplib"
-import * as amqplib from "amqplib"
+import type { Channel, GetMessage } from "amqplib"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import type { DriverChannel, WireMessage } from "../../AmqpDriver.ts"
+import type { DriverChannel } from "../../AmqpDriver.ts"
 import * as AmqpError from "../../AmqpError.ts"
 import type { ChannelState } from "./channelState.ts"
 import { invalidReason } from "./errors.ts"
-import { asBuffer, encodeHeaders, toDelivery, wireProperties } from "./headers.ts"
-import { writerOf } from "./internals.ts"
+import { encodeHeaders } from "./headers.ts"
+import { deliveryOf } from "./incoming.ts"
 
 /** Makes a channel of the port from one of amqplib that has opened. */
 export const makeChannel = (channel: Channel, state: ChannelState): DriverChannel => {
@@ -18,37 +17,35 @@ export const makeChannel = (channel: Channel, state: ChannelState): DriverChanne
         : Effect.fail(state.closeError(operation))
     )
 
-  // amqplib throws synchronously from a write to a channel that is closed or closing.
-  const write = (frame: () => void): boolean => {
-    if (!state.isOpen) return false
-    try {
-      frame()
-      return true
-    } catch {
-      return false
-    }
-  }
-
-  const writer = writerOf(channel)
-  const publish = (message: WireMessage): boolean =>
-    writer.sendMessage(message, wireProperties(message.properties), asBuffer(message.body))
+  const { writer } = state
 
   return {
     isOpen: () => state.isOpen,
-    isWritable: () => state.writable,
+    isWritable: () => writer.isWritable,
     publishUnsafe(message) {
-      if (!state.isOpen) return -1
+      if (!state.takesFrames) return -1
       try {
-        state.writable = publish(message)
+        writer.publish(state.number, message)
       } catch (error) {
-        if (error instanceof amqplib.IllegalOperationError) return -1
         throw new AmqpError.AmqpError({ operation: "publish", reason: invalidReason(error) })
       }
       return state.confirm ? ++state.published : 0
     },
-    ackUnsafe: (deliveryTag, multiple) => write(() => channel.ack(tagged(deliveryTag), multiple)),
-    nackUnsafe: (deliveryTag, multiple, requeue) => write(() => channel.nack(tagged(deliveryTag), multiple, requeue)),
-    rejectUnsafe: (deliveryTag, requeue) => write(() => channel.reject(tagged(deliveryTag), requeue)),
+    ackUnsafe(deliveryTag, multiple) {
+      if (!state.takesFrames) return false
+      writer.ack(state.number, deliveryTag, multiple)
+      return true
+    },
+    nackUnsafe(deliveryTag, multiple, requeue) {
+      if (!state.takesFrames) return false
+      writer.nack(state.number, deliveryTag, multiple, requeue)
+      return true
+    },
+    rejectUnsafe(deliveryTag, requeue) {
+      if (!state.takesFrames) return false
+      writer.reject(state.number, deliveryTag, requeue)
+      return true
+    },
 
     declareExchange: (e) =>
       Effect.asVoid(rpc(`declareExchange ${e.exchange}`, () =>
@@ -104,9 +101,12 @@ export const makeChannel = (channel: Channel, state: ChannelState): DriverChanne
         const getting = async (): Promise<GetMessage | false> => channel.get(queue, options)
         getting().then(
           (message) => {
-            if (!abandoned) resume(Effect.succeed(message === false ? Option.none() : Option.some(toDelivery(message))))
+            const delivery = message === false ? undefined : deliveryOf(message)
+            if (!abandoned) resume(Effect.succeed(Option.fromUndefinedOr(delivery)))
             // Nobody would acknowledge it, and the broker would keep it for as long as the channel lives.
-            else if (message !== false && !options.noAck) write(() => channel.nack(message, false, true))
+            else if (delivery !== undefined && !options.noAck && state.takesFrames) {
+              writer.nack(state.number, delivery.deliveryTag, false, true)
+            }
           },
           (error: unknown) => resume(Effect.fail(state.errorOf(operation, error)))
         )
@@ -117,21 +117,25 @@ export const makeChannel = (channel: Channel, state: ChannelState): DriverChanne
     prefetch: (count) => Effect.asVoid(rpc("prefetch", () => channel.prefetch(count))),
     consume: (options, events) =>
       Effect.asVoid(
-        rpc(`consume ${options.queue}`, () =>
-          channel.consume(options.queue, (message) => {
-            if (message === null) events.onCancel()
-            else events.onDelivery(toDelivery(message))
-          }, {
+        rpc(`consume ${options.queue}`, () => {
+          state.consumes(options.consumerTag, options.noAck, events)
+          const consuming = channel.consume(options.queue, () => {}, {
             consumerTag: options.consumerTag,
             noAck: options.noAck,
             exclusive: options.exclusive,
             arguments: encodeHeaders(options.arguments)
-          }))
+          })
+          consuming.catch(() => state.forget(options.consumerTag))
+          return consuming
+        })
       ),
-    cancel: (consumerTag) => Effect.asVoid(rpc(`cancel ${consumerTag}`, () => channel.cancel(consumerTag))),
+    cancel: (consumerTag) =>
+      Effect.asVoid(
+        rpc(`cancel ${consumerTag}`, async () => {
+          await channel.cancel(consumerTag)
+          state.ended(consumerTag)
+        })
+      ),
     close: Effect.suspend(() => state.isOpen ? Effect.ignore(Effect.tryPromise(() => channel.close())) : Effect.void)
   }
 }
-
-// amqplib's ack, nack and reject take a whole message and read only this of it.
-const tagged = (deliveryTag: number): AmqplibMessage => ({ fields: { deliveryTag } }) as unknown as AmqplibMessage

@@ -7,9 +7,10 @@ import * as AmqpError from "../../AmqpError.ts"
 import { makeChannel } from "./channel.ts"
 import { ChannelState } from "./channelState.ts"
 import { watchCloses } from "./closedNumbers.ts"
-import { writeTogether } from "./corking.ts"
 import { closeReason } from "./errors.ts"
-import { connectionOf, frameOverhead } from "./internals.ts"
+import { readTogether } from "./incoming.ts"
+import { connectionOf } from "./internals.ts"
+import { writeChannel, writeTogether } from "./outgoing.ts"
 
 // How long a goodbye may take, to be flushed and to be answered, before its socket is destroyed.
 const lingerMillis = 1000
@@ -35,6 +36,7 @@ export const makeConnection = (
   const finish = (error: AmqpError.AmqpError) => {
     if (closedWith !== undefined) return
     closedWith = error
+    writer.end()
     for (const channel of channels) channel.finish(error)
     for (const ended of endings) ended()
     events.onClose(error)
@@ -61,15 +63,32 @@ export const makeConnection = (
   model.on("blocked", (reason: string) => events.onBlocked(reason))
   model.on("unblocked", () => events.onUnblocked())
 
-  connection.maxFrameSize = connection.frameMax - frameOverhead
-  if (socket !== undefined) writeTogether(connection, socket)
+  const writer = writeTogether(connection)
+  connection.stream.on("drain", () => {
+    for (const channel of channels) channel.drained()
+  })
+  const byNumber = new Map<number, ChannelState>()
+  readTogether(connection, byNumber)
+  const closeBecause = connection.closeBecause.bind(connection)
+  connection.closeBecause = (...args) => {
+    closeBecause(...args)
+    for (const channel of channels) channel.isClosing = true
+  }
 
   // createChannel calls freshChannel synchronously, so the wrapped call belongs to the channel being opened.
   let opening: ChannelState | undefined
   const numbers = watchCloses(connection)
   connection.freshChannel = (channel, channelOptions) => {
-    opening?.attach(channel)
-    return numbers.number(channel, channelOptions)
+    const state = opening!
+    const number = numbers.number(channel, channelOptions)
+    state.attach(channel, number)
+    writeChannel(connection, number, writer)
+    byNumber.set(number, state)
+    channel.on("close", () => {
+      // Whoever heard of the close before may have another channel of that number.
+      if (byNumber.get(number) === state) byNumber.delete(number)
+    })
+    return number
   }
 
   const destroyUnsafe = (error: AmqpError.AmqpError) => {
@@ -83,7 +102,7 @@ export const makeConnection = (
     openChannel: (channelOptions, channelEvents) =>
       Effect.callback((resume) => {
         if (closedWith !== undefined) return resume(Effect.fail(closedWith))
-        const state = new ChannelState(channelOptions.confirm, channelEvents, channels, destroyUnsafe)
+        const state = new ChannelState(channelOptions.confirm, channelEvents, channels, writer)
         opening = state
         const opened: Promise<Channel> = channelOptions.confirm ? model.createConfirmChannel() : model.createChannel()
         opening = undefined

@@ -3,7 +3,9 @@
  */
 import type { Address, AmqpErrorReason, TlsProblem } from "../../AmqpError.ts"
 import * as AmqpError from "../../AmqpError.ts"
+import { MessageRefused } from "../wire/frameWriter.ts"
 import { fromReplyCode } from "../wire/replyCode.ts"
+import { WireError } from "../wire/WireError.ts"
 import type { HandshakeSeen } from "./handshakeWatch.ts"
 
 const codeOf = (error: unknown): string | number | undefined => {
@@ -101,6 +103,7 @@ export const connectReason = (
 
 /** Why an established connection ended; `undefined` is amqplib's way to say that we closed it. */
 export const closeReason = (error: unknown): AmqpErrorReason => {
+  if (error instanceof WireError) return new AmqpError.ProtocolFailed({ detail: error.message })
   if (error === undefined) return new AmqpError.ConnectionClosed()
   const code = codeOf(error)
   const text = textOf(error)
@@ -142,6 +145,7 @@ export const channelError = (operation: string, error: unknown): AmqpError.AmqpE
 
 /** What amqplib refused to encode; it checks before it writes. */
 export const invalidReason = (error: unknown): AmqpErrorReason => {
+  if (error instanceof MessageRefused) return new AmqpError.InvalidMessage({ field: error.field, detail: error.detail })
   const text = textOf(error)
   const field = /^Field '(\w+)'/.exec(text)?.[1] ?? (/field table/.test(text) ? "headers" : "message")
   return new AmqpError.InvalidMessage({ field, detail: text })

@@ -6,7 +6,7 @@
  *   and before a write that has failed is told.
  */
 import type { Socket } from "node:net"
-import { frameOverhead } from "./internals.ts"
+import { frameOverhead } from "../wire/frame.ts"
 
 /** What was seen of the peer until the handshake ended. */
 export interface HandshakeSeen {

@@ -28,6 +28,7 @@ import { labelOf } from "../connection/queueName.ts"
 import * as Attempts from "../delivery/retryHeaders.ts"
 import * as ScheduleDelays from "../scheduleDelays.ts"
 import { problemOf } from "../topology/problems.ts"
+import { readableHeaders } from "../wire/properties.ts"
 import type { Unhandled } from "./fate.ts"
 import type { Retry } from "./options.ts"
 import { parkedHeaders } from "./parkedHeaders.ts"
@@ -126,7 +127,7 @@ const copyTo = (routingKey: string, delivery: Delivery, queue: string): Message 
     appId: properties.appId,
     headers: {
       ...headers,
-      [Attempts.attemptHeader]: Attempts.delays(properties.headers, queue) + 2,
+      [Attempts.attemptHeader]: Attempts.delays(readableHeaders(properties), queue) + 2,
       [Attempts.queueHeader]: queue,
       [Attempts.exchangeHeader]: delivery.exchange,
       [Attempts.routingKeyHeader]: delivery.routingKey,
@@ -147,7 +148,7 @@ const compile = Effect.fnUntraced(function*(queue: QueueLike, policy: Retry): Ef
     queues: [...wait, parking],
     parking: parking.name,
     next(delivery) {
-      const delay = delays[Attempts.delays(delivery.properties.headers, name)]
+      const delay = delays[Attempts.delays(readableHeaders(delivery.properties), name)]
       return delay === undefined
         ? { to: parking.name, fate: "park" }
         : { to: waitQueueOf(delay), fate: "retry" }

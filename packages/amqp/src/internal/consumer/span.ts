@@ -10,6 +10,7 @@ import * as Predicate from "effect/Predicate"
 import type { Delivery } from "../../AmqpDelivery.ts"
 import type { keyTemplate as templateKey } from "../wire/destination.ts"
 import { consumedFrom } from "../wire/destination.ts"
+import { readableHeaders } from "../wire/properties.ts"
 import * as Traceparent from "../wire/traceparent.ts"
 
 /** How the span of a handler leads to the publisher's. */
@@ -40,7 +41,7 @@ export const withConsumerSpan = <A, E, R>(
   const key = keyTemplate?.(first)
   const destination = consumedFrom(exchange, routingKey, queue)
   const template = key === undefined ? undefined : consumedFrom(exchange, key, queue)
-  const contexts = deliveries.flatMap((delivery) => Traceparent.read(delivery.headers) ?? [])
+  const contexts = deliveries.flatMap((delivery) => Traceparent.read(readableHeaders(delivery.properties) ?? {}) ?? [])
   // A batch has many publishers, and a span one parent.
   const parent = tracing === "parent" && deliveries.length === 1 ? contexts[0] : undefined
   return Effect.withSpan(

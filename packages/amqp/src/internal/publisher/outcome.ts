@@ -7,7 +7,8 @@ import { isAmqpError } from "../../AmqpError.ts"
 import type { PublishErrorReason } from "../../PublishError.ts"
 import * as PublishError from "../../PublishError.ts"
 import type { Session } from "../connection/session.ts"
-import { maxPropertyBytes } from "../wire/limits.ts"
+import { headerFrameSize } from "../wire/messageWriter.ts"
+import { maxPropertiesSize } from "../wire/properties.ts"
 import type { Entry } from "./entry.ts"
 
 /** Says if the broker may have a message that is not confirmed. */
@@ -40,12 +41,18 @@ export const refusedBy = (session: Session, entry: Entry): PublishErrorReason | 
       detail: `it is "${userId}", and the connection authenticated as "${session.username}": RabbitMQ wants the same`
     })
   }
-  if (headerBytes > 0 && headerBytes + maxPropertyBytes > session.driver.frameMax) {
-    return new PublishError.InvalidMessage({
-      published: published(entry),
-      field: "headers",
-      detail: `they need ${headerBytes} bytes, and must fit a frame of ${session.driver.frameMax}; use the body`
-    })
+  if (headerBytes > 0 && headerBytes + maxPropertiesSize > session.driver.frameMax) {
+    const { frameMax } = session.driver
+    const room = frameMax - headerFrameSize(entry.encoded, headerBytes) + headerBytes
+    if (headerBytes > room) {
+      return new PublishError.InvalidMessage({
+        published: published(entry),
+        field: "headers",
+        detail:
+          `they need ${headerBytes} bytes, and may need at most ${room} beside the other properties, which must ` +
+          `fit one frame of ${frameMax}; use the body`
+      })
+    }
   }
   return undefined
 }

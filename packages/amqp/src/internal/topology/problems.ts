@@ -6,7 +6,7 @@ import { Refused, shortString, tableSize } from "../wire/limits.ts"
 import type { Exchange, Queue, ServerNamedQueue, Topology } from "./entities.ts"
 
 const ofArguments = (what: string, table: Arguments): string | undefined => {
-  const size = tableSize(table, "arguments", 0)
+  const size = tableSize(table, "arguments")
   return size instanceof Refused ? `${what}: ${size.field} ${size.detail}` : undefined
 }
 

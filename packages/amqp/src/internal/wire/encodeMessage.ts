@@ -6,8 +6,9 @@
 import type { WireMessage, WireProperties } from "../../AmqpDriver.ts"
 import type { Headers, Message } from "../../AmqpMessage.ts"
 import { describe } from "./describe.ts"
+import { notWellFormed } from "./fieldSize.ts"
 import { writeJson } from "./jsonBody.ts"
-import { durationMillis, maxHeaderBytes, notWellFormed, Refused, shortString, tableSize } from "./limits.ts"
+import { durationMillis, maxHeaderBytes, Refused, shortString, tableSize } from "./limits.ts"
 import { isWellFormed } from "./strings.ts"
 
 /** A message for the wire, and what must be known to send it. */
@@ -118,7 +119,7 @@ export const encode = (
   }
   let headerBytes = 0
   if (headers !== undefined) {
-    const size = tableSize(headers, "headers", 0)
+    const size = tableSize(headers, "headers")
     if (size instanceof Refused) return size
     if (size > maxHeaderBytes) {
       return new Refused("headers", `they need ${size} bytes, and may need at most ${maxHeaderBytes}; use the body`)

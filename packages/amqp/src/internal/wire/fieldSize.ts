@@ -112,7 +112,7 @@ const problemOfTable = (table: Headers, path: string, depth: number): FieldProbl
     const value = table[key]
     if (value === undefined) continue
     const keySize = utf8Length(key)
-    if (keySize < 0) return { path, detail: `its key ${JSON.stringify(key)} is ${notWellFormed}` }
+    if (keySize < 0) return { path, detail: `a key of it ${notWellFormed}` }
     if (keySize > maxShortString) {
       return { path, detail: `a key of it has ${keySize} bytes in UTF-8, and may have at most ${maxShortString}` }
     }
@@ -128,7 +128,7 @@ const problemOfValue = (value: unknown, path: string, depth: number): FieldProbl
     case "string": {
       const size = utf8Length(value)
       budget -= size
-      return size < 0 ? { path, detail: `it is ${notWellFormed}` } : undefined
+      return size < 0 ? { path, detail: `it ${notWellFormed}` } : undefined
     }
     case "number":
       return Number.isFinite(value) ? undefined : { path, detail: `${value} cannot be sent; use a finite number` }
@@ -169,7 +169,8 @@ const problemOfObject = (value: object, path: string, depth: number): FieldProbl
   return problemOfTable(value as Headers, path, depth + 1)
 }
 
-const notWellFormed = "not well-formed: half of a surrogate pair stands alone in it, which UTF-8 cannot say"
+/** Says what is wrong with a string that UTF-8 cannot hold. */
+export const notWellFormed = "has half of a surrogate pair, as text that was cut within an emoji has; cut it elsewhere"
 const tooDeep = `it is nested more than ${maxDepth} levels deep, or in a circle`
 const tooMuch = `it needs more than ${enough} bytes; use the body`
 

@@ -47,7 +47,7 @@ const nameOf = (id: number): string => named[id] ?? `the method ${id >>> 16}.${i
 /** Reads the frames of one connection. */
 export class FrameReader {
   readonly #handler: FrameHandler
-  readonly #frameMax: number
+  readonly #payloadMax: number
   /** What is being read, and from where. */
   #buffer: Buffer = nothing
   #offset = 0
@@ -69,7 +69,7 @@ export class FrameReader {
 
   constructor(handler: FrameHandler, frameMax: number) {
     this.#handler = handler
-    this.#frameMax = frameMax === 0 ? unlimitedFrame : frameMax
+    this.#payloadMax = (frameMax === 0 ? unlimitedFrame : frameMax) - frameOverhead
   }
 
   /** Takes the next bytes; what was taken before must have been read with {@link read}. */
@@ -163,13 +163,13 @@ export class FrameReader {
     switch (type) {
       case frameType.header:
         // RabbitMQ adds entries such as x-death to headers, and sends them in one frame all the same.
-        this.#checkSize(size, 2 * this.#frameMax)
+        this.#checkSize(size, 2 * this.#payloadMax)
         if (this.#arriving.get(channel)?.awaits !== "header") {
           throw new WireError(`a header frame on channel ${channel}, where no message has begun`)
         }
         return size
       case frameType.body: {
-        this.#checkSize(size, this.#frameMax)
+        this.#checkSize(size, this.#payloadMax)
         const message = this.#arriving.get(channel)
         if (message?.awaits !== "body") {
           throw new WireError(`a body frame on channel ${channel}, where none was announced`)
@@ -182,7 +182,7 @@ export class FrameReader {
         return size
       }
       case frameType.method:
-        this.#checkSize(size, this.#frameMax)
+        this.#checkSize(size, this.#payloadMax)
         return size
       case frameType.heartbeat:
         if (channel !== 0 || size !== 0) {
@@ -197,7 +197,9 @@ export class FrameReader {
   }
 
   #checkSize(size: number, limit: number): void {
-    if (size > limit) throw new WireError(`a frame of ${size} bytes, and frames of ${this.#frameMax} were agreed on`)
+    if (size > limit) {
+      throw new WireError(`a frame of ${size} bytes, and frames of at most ${this.#payloadMax} were agreed on`)
+    }
   }
 
   /** Reads a method that concerns a message, and says that it was one. */

@@ -4,7 +4,7 @@
 import type { WireProperties } from "../../AmqpDriver.ts"
 import type { Headers } from "../../AmqpMessage.ts"
 import type { Cursor } from "./cursor.ts"
-import { readTable } from "./fieldReader.ts"
+import { readTable, UnreadableTable } from "./fieldReader.ts"
 import { tableSize } from "./fieldSize.ts"
 import { writeTable } from "./fieldWriter.ts"
 import { readInt64, readUint16, writeInt64, writeUint16, writeUint32 } from "./integers.ts"
@@ -134,7 +134,33 @@ export class ReceivedProperties implements WireProperties {
     if (this.rawHeaders === undefined) return undefined
     return this.#headers ??= readTable(this.rawHeaders)
   }
+
+  /** The same properties with another user id. */
+  withUserId(userId: string): ReceivedProperties {
+    return Object.assign(new ReceivedProperties(), this, { userId })
+  }
 }
+
+/** The same properties with another user id. A spread would lose headers that nobody has read. */
+export const withUserId = (properties: WireProperties, userId: string): WireProperties =>
+  properties instanceof ReceivedProperties ? properties.withUserId(userId) : { ...properties, userId }
+
+/** The headers of a message; of a table that cannot be read, the entries before the one that is the cause. */
+export const readableHeaders = (properties: WireProperties): Headers | undefined => {
+  try {
+    return properties.headers
+  } catch (error) {
+    if (error instanceof UnreadableTable) return error.before
+    throw error
+  }
+}
+
+/** Says that a header may be there, without reading the others. */
+export const mayHaveHeader = ({ headers, rawHeaders }: WireProperties, name: string): boolean =>
+  rawHeaders === undefined ? headers?.[name] !== undefined : asBuffer(rawHeaders).includes(name)
+
+const asBuffer = (bytes: Uint8Array): Buffer =>
+  Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
 
 /** Reads properties; one reader for a connection, because messages of one kind have strings in common. */
 export class PropertiesReader {

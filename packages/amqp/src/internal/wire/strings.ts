@@ -42,10 +42,12 @@ export const writeText = (buffer: Buffer, value: string, offset: number): number
   return offset + buffer.write(value, offset, "utf8")
 }
 
-/** Writes a short string, which must have at most {@link maxShortString} bytes, and returns the offset behind it. */
+/** Writes a short string, and returns the offset behind it. */
 export const writeShortString = (buffer: Buffer, value: string, offset: number): number => {
   const end = writeText(buffer, value, offset + 1)
-  buffer[offset] = end - offset - 1
+  const length = end - offset - 1
+  if (length > maxShortString) throw new RangeError(`a string of ${length} bytes, where ${maxShortString} may stand`)
+  buffer[offset] = length
   return end
 }
 
