@@ -17,12 +17,14 @@ import * as Redacted from "effect/Redacted"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as SubscriptionRef from "effect/SubscriptionRef"
-import type { DriverTls } from "./AmqpDriver.ts"
+import type { DriverTls, Mechanism } from "./AmqpDriver.ts"
 import { AmqpError, ConnectionLost } from "./AmqpError.ts"
 import { CurrentDriver } from "./CurrentDriver.ts"
+import type { Credentials, Source } from "./internal/connection/credentials.ts"
 import * as Dial from "./internal/connection/dial.ts"
 import type { EndpointInput } from "./internal/connection/endpoints.ts"
 import * as Endpoints from "./internal/connection/endpoints.ts"
+import { Launching } from "./internal/connection/launching.ts"
 import type { RetryOptions } from "./internal/connection/options.ts"
 import * as ConnectionOptions from "./internal/connection/options.ts"
 import type { RetrySchedules } from "./internal/connection/retryBudget.ts"
@@ -32,6 +34,7 @@ import type { Closed, ConsumerHealth, Failed, Health, Role, State } from "./inte
 import type { Supervisor } from "./internal/connection/supervisor.ts"
 import * as SupervisorModule from "./internal/connection/supervisor.ts"
 
+export type { Credentials, Source } from "./internal/connection/credentials.ts"
 export type { EndpointInput } from "./internal/connection/endpoints.ts"
 export type { RetryOptions } from "./internal/connection/options.ts"
 export { AmqpConnection } from "./internal/connection/service.ts"
@@ -57,13 +60,21 @@ export interface TlsOptions extends DriverTls {}
 /** How to connect; all of it optional. */
 export interface Options {
   /** One broker or several of a cluster, tried in shuffled order; `amqp://localhost:5672` by default. */
-  readonly endpoints?: EndpointInput | ReadonlyArray<EndpointInput> | undefined
+  readonly endpoints?: Source<EndpointInput | ReadonlyArray<EndpointInput>> | undefined
   /** Used where a URL names none; `/` by default. */
   readonly vhost?: string | undefined
   /** Used where a URL names none; `guest` by default. */
   readonly username?: string | undefined
   /** Used where a URL names none; `guest` by default. */
   readonly password?: Redacted.Redacted<string> | undefined
+  /**
+   * Gives the user and the password together, in place of `username` and `password`: a value, or an effect that is asked
+   * at each attempt to connect, as a vault is. Credentials of an effect that expire are asked for again when a fifth of
+   * their time is left, and handed to the broker by `connection.update-secret`.
+   */
+  readonly credentials?: Source<Credentials> | undefined
+  /** The way to authenticate; `EXTERNAL` takes the user from the client's certificate. Defaults to `PLAIN`. */
+  readonly mechanism?: Mechanism | undefined
   /** Whole seconds from 1 to 65535, `10 seconds` by default. A silent peer is given up after two to three of it. */
   readonly heartbeat?: Duration.Input | undefined
   /** For one endpoint, from dialling to the end of the handshake; `10 seconds` by default. */
@@ -78,7 +89,7 @@ export interface Options {
   /** Shown by the broker's management; `effect-amqp` by default. */
   readonly connectionName?: string | undefined
   /** TLS settings for `amqps` URLs, and for hosts without a scheme. */
-  readonly tls?: TlsOptions | undefined
+  readonly tls?: Source<TlsOptions> | undefined
   /**
    * How an outage is retried: the first attempt at once, the next ones by this schedule, one budget per outage. By
    * default every second, 100 times. A session that lasts less than one second, or than the first delay, does not end
@@ -161,11 +172,27 @@ export const make = Effect.fnUntraced(function*(
         use
       ))
 
+  const launching = yield* Launching
+  /** Let an end be known to whoever launched the program, unless it is the program's own. */
+  const reported = (end: Effect.Effect<void, AmqpError>) =>
+    launching === undefined ? Effect.void : end.pipe(
+      Effect.catch((error) =>
+        Effect.sync(() => {
+          if (error.reason._tag !== "ConnectionClosed") launching.fail(error)
+        })
+      ),
+      Effect.forkScoped({ startImmediately: true }),
+      Effect.asVoid
+    )
+
   const consumers = new Set<() => ConsumerHealth>()
-  const watchConsumer: AmqpConnection["watchConsumer"] = (health) =>
-    Effect.acquireRelease(
-      Effect.sync(() => void consumers.add(health)),
-      () => Effect.sync(() => consumers.delete(health))
+  const watchConsumer: AmqpConnection["watchConsumer"] = (health, ended) =>
+    Effect.andThen(
+      Effect.acquireRelease(
+        Effect.sync(() => void consumers.add(health)),
+        () => Effect.sync(() => consumers.delete(health))
+      ),
+      ended === undefined ? Effect.void : reported(ended)
     )
 
   const states = Effect.sync((): Health["sessions"] => [
@@ -179,21 +206,24 @@ export const make = Effect.fnUntraced(function*(
     Stream.filter(SubscriptionRef.changes(second.state), (state) => state._tag !== "Idle")
   )
 
+  const finished = changes.pipe(
+    Stream.filter(isOver),
+    Stream.runHead,
+    Effect.flatMap((state) =>
+      Option.isSome(state) && state.value._tag === "Failed" ? Effect.fail(state.value.cause) : Effect.void
+    )
+  )
+
   yield* first.start
   yield* first.session
+  yield* reported(finished)
 
   return AmqpConnection.of({
     [TypeId]: TypeId,
     health: Effect.map(states, (sessions) => ({ sessions, consumers: Array.from(consumers, (health) => health()) })),
     state: Effect.map(states, ([state]) => state),
     changes,
-    finished: changes.pipe(
-      Stream.filter(isOver),
-      Stream.runHead,
-      Effect.flatMap((state) =>
-        Option.isSome(state) && state.value._tag === "Failed" ? Effect.fail(state.value.cause) : Effect.void
-      )
-    ),
+    finished,
     register,
     withSession,
     watchConsumer
@@ -217,53 +247,125 @@ export const make = Effect.fnUntraced(function*(
 export const layer = (options?: Options): Layer.Layer<AmqpConnection, AmqpError> =>
   Layer.effect(AmqpConnection, make(options))
 
-/**
- * The options as the environment gives them: `AMQP_URL` (several separated by commas), or `AMQP_HOST`, `AMQP_PORT` and
- * `AMQP_TLS` (`true` or `false`), which are not read when `AMQP_URL` is set; `AMQP_USERNAME`, `AMQP_PASSWORD` and
- * `AMQP_VHOST` for what the URL leaves out; `AMQP_HEARTBEAT` and `AMQP_RETRY_INTERVAL` as durations (`10 seconds`), and
- * `AMQP_RETRY_MAX`.
- */
-export const config: Config.Config<Options> = Config.nested(
-  Config.all({
-    endpoints: Config.flatMap(Config.option(Config.Redacted("URL")), (url) =>
-      Option.isSome(url)
-        ? Config.succeed<Options["endpoints"]>(
-          Endpoints.splitUrls(Redacted.value(url.value)).map((one) => Redacted.make(one))
-        )
-        : Config.map(
-          Config.all({
-            host: Config.withDefault(Config.NonEmptyString("HOST"), "localhost"),
-            port: Config.map(Config.option(Config.Port("PORT")), Option.getOrUndefined),
-            tls: Config.withDefault(Config.Boolean("TLS"), false)
-          }),
-          (parts): Options["endpoints"] => parts
-        )),
-    username: optional(Config.String("USERNAME")),
-    password: optional(Config.Redacted("PASSWORD")),
-    vhost: optional(Config.String("VHOST")),
-    heartbeat: optional(Config.Duration("HEARTBEAT")),
-    retry: Config.all({
-      interval: optional(Config.Duration("RETRY_INTERVAL")),
-      max: optional(Config.Int("RETRY_MAX"))
-    })
-  }),
-  "AMQP"
+const retryMax: Config.Config<number | undefined> = Config.flatMap(
+  Config.option(Config.String("RETRY_MAX")),
+  (text): Config.Config<number | undefined> =>
+    Option.isNone(text)
+      ? Config.succeed(undefined)
+      : /^\s*infinity\s*$/i.test(text.value)
+      ? Config.succeed(Infinity)
+      : Config.Int("RETRY_MAX")
 )
 
-const given = (options: Options): Options =>
-  Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined))
+// As it is written: `make` says of a duration without a unit what would be right.
+const duration = (name: string): Config.Config<Duration.Input | undefined> =>
+  optional(Config.map(Config.String(name), (text) => text as Duration.Input))
+
+const environment: { readonly [K in keyof Options]: Config.Config<Options[K]> } = {
+  endpoints: Config.flatMap(Config.option(Config.Redacted("URL")), (url) =>
+    Option.isSome(url)
+      ? Config.succeed<Options["endpoints"]>(
+        Endpoints.splitUrls(Redacted.value(url.value)).map((one) => Redacted.make(one))
+      )
+      : Config.map(
+        Config.all({
+          host: Config.withDefault(Config.NonEmptyString("HOST"), "localhost"),
+          port: Config.map(Config.option(Config.Port("PORT")), Option.getOrUndefined),
+          tls: Config.withDefault(Config.Boolean("TLS"), false)
+        }),
+        (parts): Options["endpoints"] => parts
+      )),
+  username: optional(Config.String("USERNAME")),
+  password: optional(Config.Redacted("PASSWORD")),
+  vhost: optional(Config.String("VHOST")),
+  heartbeat: duration("HEARTBEAT"),
+  retry: Config.all({ interval: duration("RETRY_INTERVAL"), max: retryMax })
+}
+
+const read = (fields: Partial<typeof environment>): Config.Config<Options> =>
+  Config.nested(Config.all(fields as Record<string, Config.Config<unknown>>), "AMQP") as Config.Config<Options>
 
 /**
- * {@link layer} with the options of the environment, see {@link config}. Options given here win over the environment's.
- * Fails with a `ConfigError` if a variable cannot be read.
+ * Reads the options from the environment: `AMQP_URL` (several separated by commas), or `AMQP_HOST`, `AMQP_PORT` and
+ * `AMQP_TLS` (`true` or `false`), which are not read when `AMQP_URL` is set; `AMQP_USERNAME`, `AMQP_PASSWORD` and
+ * `AMQP_VHOST` for what the URL leaves out; `AMQP_HEARTBEAT` and `AMQP_RETRY_INTERVAL` as durations (`10 seconds`), and
+ * `AMQP_RETRY_MAX` (a whole number, or `infinity`).
+ *
+ * @category config
+ * @since 0.1.0
+ */
+export const config: Config.Config<Options> = read(environment)
+
+const isRecord = (value: unknown): value is Record<string, unknown> =>
+  typeof value === "object" && value !== null && Object.getPrototypeOf(value) === Object.prototype
+
+/** Options of which some are values and some are read from configuration, as one `Config`. */
+const unwrap = (wrapped: unknown): Config.Config<unknown> =>
+  Config.isConfig(wrapped)
+    ? wrapped
+    : isRecord(wrapped)
+    ? Config.all(
+      Object.fromEntries(
+        Object.entries(wrapped).filter(([, value]) => value !== undefined).map(([key, value]) => [key, unwrap(value)])
+      )
+    )
+    : Config.succeed(wrapped)
+
+/**
+ * Makes {@link layer} of options that are read from configuration. Without an argument, all of them come from the
+ * environment, see {@link config}; options that are given, as values or as `Config`, win over the environment's. A
+ * `Config` of all the options is used alone. Fails with a `ConfigError` if something cannot be read.
  *
  * @example
  * ```ts
- * const Amqp = AmqpConnection.layerConfig({ connectionName: "invoice-worker" })
+ * const FromEnvironment = AmqpConnection.layerConfig()
+ * const Named = AmqpConnection.layerConfig({ connectionName: "invoice-worker" })
+ * const Own = AmqpConnection.layerConfig({ endpoints: Config.Redacted("RABBIT_URL") })
  * ```
+ *
+ * @category layers
+ * @since 0.1.0
  */
-export const layerConfig = (options: Options = {}): Layer.Layer<AmqpConnection, AmqpError | Config.ConfigError> =>
-  Layer.effect(
+export const layerConfig = (
+  options: Config.Wrap<Options> | Options = {}
+): Layer.Layer<AmqpConnection, AmqpError | Config.ConfigError> => {
+  if (Config.isConfig(options)) {
+    return Layer.effect(AmqpConnection, Effect.flatMap(options as Config.Config<Options>, make))
+  }
+  const given = new Set(Object.entries(options).filter(([, value]) => value !== undefined).map(([key]) => key))
+  const missing = Object.fromEntries(Object.entries(environment).filter(([key]) => !given.has(key)))
+  return Layer.effect(
     AmqpConnection,
-    Effect.flatMap(config, (fromEnvironment) => make({ ...fromEnvironment, ...given(options) }))
+    Effect.flatMap(
+      Config.all([read(missing), unwrap(options) as Config.Config<Options>]),
+      ([fromEnvironment, own]) => make({ ...fromEnvironment, ...own })
+    )
   )
+}
+
+/**
+ * Runs a program that is a layer until it can do nothing any more: as `Layer.launch`, but it fails when a connection of
+ * the program was given up (`ReconnectAbandoned`) or when one of its consumers cannot come back, with the reason. Under
+ * `NodeRuntime.runMain` the process then ends with the exit code 1, after everything was released in order.
+ *
+ * @example
+ * ```ts
+ * InvoiceWorker.pipe(
+ *   Layer.provide(AmqpConnection.layerConfig()),
+ *   AmqpConnection.launch,
+ *   NodeRuntime.runMain
+ * )
+ * ```
+ *
+ * @category running
+ * @since 0.2.0
+ */
+export const launch = <ROut, E, RIn>(self: Layer.Layer<ROut, E, RIn>): Effect.Effect<never, E | AmqpError, RIn> =>
+  Effect.suspend(() => {
+    const failed = Deferred.makeUnsafe<never, AmqpError>()
+    return Effect.provideService(
+      Effect.raceFirst(Layer.launch(self), Deferred.await(failed)),
+      Launching,
+      { fail: (error) => void Deferred.doneUnsafe(failed, Effect.fail(error)) }
+    )
+  })

@@ -71,6 +71,68 @@ export class VhostRefused extends Reason("VhostRefused")<{
 }
 
 /**
+ * The user, the virtual host or the node has as many connections as the broker allows (530). Retried like a connection
+ * that is refused, because others may leave.
+ *
+ * @category reasons
+ * @since 0.2.0
+ */
+export class ConnectionLimit extends Reason("ConnectionLimit")<{
+  readonly of: "user" | "vhost" | "node"
+  readonly limit: number
+  readonly replyText: string
+}> {
+  get isRetryable(): boolean {
+    return true
+  }
+  override get message(): string {
+    const limited = { user: "user", vhost: "virtual host", node: "node" }[this.of]
+    return `the ${limited} has all ${this.limit} connections that the broker allows (${this.replyText}). ` +
+      `Close some, raise the limit, or publish and consume on one connection with sessions: "shared"`
+  }
+}
+
+/**
+ * The virtual host exists and is not running: it is starting with the broker, or it failed (541). Retried like a
+ * connection that is refused.
+ *
+ * @category reasons
+ * @since 0.2.0
+ */
+export class VhostDown extends Reason("VhostDown")<{
+  readonly address: Address
+  readonly vhost: string
+  readonly replyText: string
+}> {
+  get isRetryable(): boolean {
+    return true
+  }
+  override get message(): string {
+    return `the virtual host "${this.vhost}" of ${render(this.address)} is down (${this.replyText}). ` +
+      `It may still be starting; if not, restart it with rabbitmqctl restart_vhost`
+  }
+}
+
+/**
+ * An effect that was to give endpoints, credentials or TLS material failed, died, or did not answer within
+ * `connectTimeout`. Its own text is left out, because it may hold a secret.
+ *
+ * @category reasons
+ * @since 0.2.0
+ */
+export class SourceFailed extends Reason("SourceFailed")<{
+  readonly option: "endpoints" | "credentials" | "tls"
+  readonly detail: string
+}> {
+  get isRetryable(): boolean {
+    return true
+  }
+  override get message(): string {
+    return `the effect of the option "${this.option}" gave nothing to connect with: ${this.detail}`
+  }
+}
+
+/**
  * Nothing listens at the address, or the peer closed the socket before the handshake was over.
  *
  * @category reasons
@@ -512,6 +574,9 @@ export class ConnectionClosed extends Reason("ConnectionClosed")<{}> {
 export type AmqpErrorReason =
   | AuthenticationRefused
   | VhostRefused
+  | VhostDown
+  | ConnectionLimit
+  | SourceFailed
   | ConnectionRefused
   | HostNotFound
   | ConnectTimeout

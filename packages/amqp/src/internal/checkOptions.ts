@@ -15,8 +15,14 @@ export const positive = (option: string, input: Duration.Input): Effect.Effect<D
   const parsed = Duration.fromInput(input)
   return Option.isSome(parsed) && Duration.toMillis(parsed.value) > 0
     ? Effect.succeed(parsed.value)
-    : Effect.fail(invalid(option, `it must be a duration of more than 0, such as "5 seconds"`))
+    : Effect.fail(invalid(option, unitless(input) ?? `it must be a duration of more than 0, such as "5 seconds"`))
 }
+
+/** What is wrong with a duration that was written as a number in a text, as environment variables are. */
+export const unitless = (input: Duration.Input): string | undefined =>
+  typeof input === "string" && /^\s*\d+(\.\d+)?\s*$/.test(input)
+    ? `it has no unit: write "${(input as string).trim()} seconds", or "${(input as string).trim()} millis"`
+    : undefined
 
 /** A duration that bounds something. */
 export const bound = (option: string, input: Duration.Input): Effect.Effect<Duration.Duration, AmqpError> =>

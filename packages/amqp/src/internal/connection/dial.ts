@@ -9,13 +9,14 @@ import * as Exit from "effect/Exit"
 import * as Queue from "effect/Queue"
 import * as Random from "effect/Random"
 import * as Scope from "effect/Scope"
-import type { AmqpDriver, DriverConnection } from "../../AmqpDriver.ts"
+import type { AmqpDriver, DriverConnection, Mechanism } from "../../AmqpDriver.ts"
 import { AmqpError, ConnectionClosed, ConnectTimeout } from "../../AmqpError.ts"
 import * as Monotonic from "../monotonic.ts"
 import type { WakeLater } from "../wakeLater.ts"
 import type { Endpoint } from "./endpoints.ts"
 import { Goodbyes } from "./goodbyes.ts"
 import * as Lifeline from "./lifeline.ts"
+import { refined } from "./refusals.ts"
 
 /** An established connection, with the endpoint that it was made to. */
 export interface Dialled {
@@ -31,6 +32,7 @@ export interface DialOptions {
   /** Asked at each attempt. */
   readonly endpoints: Effect.Effect<ReadonlyArray<Endpoint>, AmqpError>
   readonly connectionName: string
+  readonly mechanism: Mechanism | undefined
   readonly heartbeat: Duration.Duration
   readonly connectTimeout: Duration.Duration
   readonly closeTimeout: Duration.Duration
@@ -79,7 +81,8 @@ export const make = (options: DialOptions): Dialler => {
             username: endpoint.username,
             password: endpoint.password,
             heartbeat: Duration.toSeconds(options.heartbeat),
-            connectionName: options.connectionName
+            connectionName: options.connectionName,
+            mechanism: options.mechanism
           }, lifeline),
           {
             duration: options.connectTimeout,
@@ -106,6 +109,12 @@ export const make = (options: DialOptions): Dialler => {
           ),
         { interruptible: true }
       )
+      if (endpoint.tls?.insecureAcceptAnyCertificate === true) {
+        yield* Effect.logWarning("AMQP connection accepts any certificate: it can be read and changed on its way", {
+          host: endpoint.host,
+          port: endpoint.port
+        })
+      }
       return { endpoint, connection, lifeline, goodbyes }
     })
 
@@ -165,7 +174,7 @@ export const make = (options: DialOptions): Dialler => {
           // Of what died nothing can be said but that it did.
           if (error._tag === "None") return yield* Effect.failCause(result.cause)
           if (error.value.reason._tag === "ConnectTimeout") distrust(answered, now)
-          if (failure === undefined || !failure.isRetryable) failure = error.value
+          if (failure === undefined || !failure.isRetryable) failure = refined(error.value)
         }
       }))
     })

@@ -26,6 +26,8 @@ export interface Endpoint extends Address {
   readonly vhost: string
   readonly username: string
   readonly password: Redacted.Redacted<string>
+  /** When the credentials expire, in milliseconds since 1970, if it is known. */
+  readonly expires?: number | undefined
 }
 
 /** What holds for every endpoint that does not say otherwise. */

@@ -4,14 +4,17 @@
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import type * as Redacted from "effect/Redacted"
+import * as Redacted from "effect/Redacted"
 import * as Schedule from "effect/Schedule"
-import type { DriverTls } from "../../AmqpDriver.ts"
+import type { DriverTls, Mechanism } from "../../AmqpDriver.ts"
 import { AmqpError } from "../../AmqpError.ts"
-import { bound, invalid } from "../checkOptions.ts"
+import { bound, invalid, unitless } from "../checkOptions.ts"
+import type { Credentials, Source } from "./credentials.ts"
+import { ask, expiryOf } from "./credentials.ts"
 import type { Endpoint, EndpointInput } from "./endpoints.ts"
 import * as Endpoints from "./endpoints.ts"
 import type { RetrySchedules } from "./retryBudget.ts"
+import * as TlsCheck from "./tlsCheck.ts"
 
 /**
  * Says when to try again: a spaced interval with a maximum number of retries, or any `Schedule`. `interval` defaults to
@@ -26,18 +29,20 @@ export type RetryOptions =
 
 /** What `AmqpConnection.Options` holds. */
 export interface ConnectionOptions {
-  readonly endpoints?: EndpointInput | ReadonlyArray<EndpointInput> | undefined
+  readonly endpoints?: Source<EndpointInput | ReadonlyArray<EndpointInput>> | undefined
   readonly vhost?: string | undefined
   readonly username?: string | undefined
   readonly password?: Redacted.Redacted<string> | undefined
+  readonly credentials?: Source<Credentials> | undefined
   readonly heartbeat?: Duration.Input | undefined
   readonly connectTimeout?: Duration.Input | undefined
   readonly operationTimeout?: Duration.Input | undefined
   readonly closeTimeout?: Duration.Input | undefined
   readonly connectionName?: string | undefined
-  readonly tls?: DriverTls | undefined
+  readonly tls?: Source<DriverTls> | undefined
   readonly retry?: RetryOptions | undefined
   readonly startup?: RetryOptions | undefined
+  readonly mechanism?: Mechanism | undefined
   readonly sessions?: "separate" | "shared" | undefined
 }
 
@@ -50,6 +55,9 @@ export interface ResolvedOptions {
   readonly operationTimeout: Duration.Duration
   readonly closeTimeout: Duration.Duration
   readonly connectionName: string
+  readonly mechanism: Mechanism | undefined
+  /** Asks for the credentials again, if they are given as an effect. */
+  readonly credentials: Effect.Effect<Credentials, AmqpError> | undefined
   readonly schedules: RetrySchedules & { readonly startup: Schedule.Schedule<unknown, AmqpError> }
   readonly isShared: boolean
 }
@@ -77,6 +85,8 @@ const resolveRetry = Effect.fnUntraced(function*(
 const resolveHeartbeat = Effect.fnUntraced(function*(
   input: Duration.Input
 ): Effect.fn.Return<Duration.Duration, AmqpError> {
+  const hint = unitless(input)
+  if (hint !== undefined) return yield* invalid("heartbeat", hint)
   const heartbeat = Duration.fromInput(input)
   const seconds = Option.isSome(heartbeat) ? Duration.toSeconds(heartbeat.value) : NaN
   if (!Number.isInteger(seconds) || seconds < 1 || seconds > 65535) {
@@ -89,38 +99,76 @@ const resolveHeartbeat = Effect.fnUntraced(function*(
   return Duration.seconds(seconds)
 })
 
+interface Read {
+  readonly endpoints: ReadonlyArray<Endpoint>
+  /** In seconds, if a URL names one. */
+  readonly heartbeat: number | undefined
+}
+
+/** Read endpoints with the material that holds for all of them. */
+const read = Effect.fnUntraced(function*(
+  options: ConnectionOptions,
+  given: EndpointInput | ReadonlyArray<EndpointInput>,
+  credentials: Credentials | undefined,
+  tls: DriverTls | undefined
+): Effect.fn.Return<Read, AmqpError> {
+  const inputs = Array.isArray(given) ? given as ReadonlyArray<EndpointInput> : [given as EndpointInput]
+  if (inputs.length === 0) return yield* invalid("endpoints", "the list is empty; name at least one broker")
+  if (credentials !== undefined && !Redacted.isRedacted(credentials.password)) {
+    return yield* invalid("credentials.password", "it must not be printed: pass Redacted.make(password)")
+  }
+  const wrong = tls === undefined ? undefined : TlsCheck.problemOf(tls)
+  if (wrong !== undefined) return yield* wrong
+  const endpoints: Array<Endpoint> = []
+  let heartbeat: number | undefined
+  for (const input of inputs) {
+    const parsed = Endpoints.parse(input, {
+      tls,
+      vhost: options.vhost,
+      username: credentials?.username ?? options.username,
+      password: credentials?.password ?? options.password
+    })
+    if (parsed instanceof AmqpError) return yield* parsed
+    if (
+      tls !== undefined && parsed.endpoint.tls === undefined &&
+      (typeof input === "string" || Redacted.isRedacted(input))
+    ) {
+      return yield* invalid("tls", "a URL says amqp://, which speaks no TLS: write amqps://, or leave the option out")
+    }
+    endpoints.push(credentials === undefined ? parsed.endpoint : { ...parsed.endpoint, expires: expiryOf(credentials) })
+    heartbeat ??= parsed.heartbeat
+  }
+  return { endpoints, heartbeat }
+})
+
 /** Resolve and check; fails with the first option that cannot work. */
 export const resolve = Effect.fnUntraced(function*(
   options: ConnectionOptions
 ): Effect.fn.Return<ResolvedOptions, AmqpError> {
-  const inputs: ReadonlyArray<EndpointInput> = options.endpoints === undefined
-    ? [{ host: "localhost" }]
-    : Array.isArray(options.endpoints)
-    ? options.endpoints
-    : [options.endpoints as EndpointInput]
-  if (inputs.length === 0) return yield* invalid("endpoints", "the list is empty; name at least one broker")
-  const endpoints: Array<Endpoint> = []
-  let urlHeartbeat: number | undefined
-  for (const input of inputs) {
-    const parsed = Endpoints.parse(input, {
-      tls: options.tls,
-      vhost: options.vhost,
-      username: options.username,
-      password: options.password
-    })
-    if (parsed instanceof AmqpError) return yield* parsed
-    endpoints.push(parsed.endpoint)
-    urlHeartbeat ??= parsed.heartbeat
-  }
+  const connectTimeout = yield* bound("connectTimeout", options.connectTimeout ?? "10 seconds")
+  const given = options.endpoints ?? { host: "localhost" }
+  const { credentials, tls } = options
+  const isAsked = [given, credentials, tls].some(Effect.isEffect)
+  const asked = Effect.gen(function*() {
+    return yield* read(
+      options,
+      yield* ask("endpoints", given, connectTimeout),
+      credentials === undefined ? undefined : yield* ask("credentials", credentials, connectTimeout),
+      tls === undefined ? undefined : yield* ask("tls", tls, connectTimeout)
+    )
+  })
+  const fixed = isAsked ? undefined : yield* asked
   return {
-    endpoints: Effect.succeed(endpoints),
+    endpoints: fixed === undefined ? Effect.map(asked, ({ endpoints }) => endpoints) : Effect.succeed(fixed.endpoints),
     heartbeat: yield* resolveHeartbeat(
-      options.heartbeat ?? (urlHeartbeat === undefined ? "10 seconds" : Duration.seconds(urlHeartbeat))
+      options.heartbeat ?? (fixed?.heartbeat === undefined ? "10 seconds" : Duration.seconds(fixed.heartbeat))
     ),
-    connectTimeout: yield* bound("connectTimeout", options.connectTimeout ?? "10 seconds"),
+    connectTimeout,
     operationTimeout: yield* bound("operationTimeout", options.operationTimeout ?? "10 seconds"),
     closeTimeout: yield* bound("closeTimeout", options.closeTimeout ?? "5 seconds"),
     connectionName: options.connectionName ?? "effect-amqp",
+    mechanism: options.mechanism,
+    credentials: Effect.isEffect(credentials) ? ask("credentials", credentials, connectTimeout) : undefined,
     schedules: {
       retry: yield* resolveRetry("retry", options.retry, retryMax),
       startup: yield* resolveRetry("startup", options.startup, startupMax)

@@ -57,11 +57,15 @@ export interface AmqpConnection {
     use: (session: Session) => Effect.Effect<A, AmqpError>
   ) => Effect.Effect<A, AmqpError>
   /**
-   * Let a consumer be seen in the health until the scope ends.
+   * Let a consumer be seen in the health until the scope ends. `ended` fails when the consumer cannot come back, which
+   * ends a program that was launched with `AmqpConnection.launch`.
    *
    * @internal
    */
-  readonly watchConsumer: (health: () => ConsumerHealth) => Effect.Effect<void, never, Scope.Scope>
+  readonly watchConsumer: (
+    health: () => ConsumerHealth,
+    ended?: Effect.Effect<never, AmqpError>
+  ) => Effect.Effect<void, never, Scope.Scope>
 }
 
 /** The service of a connection that recovers by itself. */

@@ -17,8 +17,10 @@ import type { AmqpError } from "../../AmqpError.ts"
 import { invalid } from "../checkOptions.ts"
 import * as Monotonic from "../monotonic.ts"
 import * as WakeLater from "../wakeLater.ts"
+import type { Credentials } from "./credentials.ts"
 import type { Dialled, Dialler } from "./dial.ts"
 import { closedByUs } from "./dial.ts"
+import { keepFresh } from "./renewal.ts"
 import type { RetryBudget, RetrySchedules } from "./retryBudget.ts"
 import * as RetryBudgets from "./retryBudget.ts"
 import { Session } from "./session.ts"
@@ -34,6 +36,8 @@ export interface SupervisorOptions {
   readonly heartbeat: Duration.Duration
   readonly operationTimeout: Duration.Duration
   readonly schedules: RetrySchedules
+  /** Asks for the credentials again, if they are given as an effect. */
+  readonly credentials: Effect.Effect<Credentials, AmqpError> | undefined
   /** Shared by the supervisors of one connection, so that no two sessions have the same epoch. */
   readonly nextEpoch: () => number
 }
@@ -111,6 +115,9 @@ export const make = Effect.fnUntraced(function*(
         phase = { _tag: "Waiting", next: Deferred.makeUnsafe() }
       }
     })
+    if (options.credentials !== undefined) {
+      yield* Effect.forkIn(keepFresh(session, dialled.endpoint.expires, options.credentials), sessionScope)
+    }
     yield* setups.runAll(session)
     return session
   })

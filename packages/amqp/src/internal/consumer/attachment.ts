@@ -142,7 +142,7 @@ export const attach = Effect.fnUntraced(function*(
     )
   })
 
-  yield* connection.watchConsumer(health)
+  yield* connection.watchConsumer(health, Deferred.await(ended))
   yield* keep(connection, {
     role: "consume",
     confirm: false,
