@@ -44,8 +44,12 @@ export class AuthenticationRefused extends Reason("AuthenticationRefused")<{
     return false
   }
   override get message(): string {
-    return `${render(this.address)} refused the credentials (${this.replyText}). ` +
-      `Check the user name and the password; the "guest" user may only connect from the broker's own host`
+    const refused = `${render(this.address)} refused the credentials (${this.replyText})`
+    // These two say what to do.
+    return /SASL mechanism|before log-in/.test(this.replyText)
+      ? refused
+      : `${refused}. Check the user name and the password; ` +
+        `the "guest" user may only connect from the broker's own host`
   }
 }
 

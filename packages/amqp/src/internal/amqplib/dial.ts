@@ -11,6 +11,7 @@ import { connectReason } from "./errors.ts"
 import type { HandshakeWatch } from "./handshakeWatch.ts"
 import { watch } from "./handshakeWatch.ts"
 import { connectionOf } from "./internals.ts"
+import { tlsProblem } from "./tlsMaterial.ts"
 
 // Of the largest frame, as it is offered to the broker and as it is read during the handshake.
 const limits = { frameMax: 131072, maxFrameSize: 131072 }
@@ -27,6 +28,12 @@ export const connect = (
 ): Effect.Effect<DriverConnection, AmqpError.AmqpError> =>
   Effect.callback((resume) => {
     const address = { host: options.host, port: options.port }
+    const problem = tlsProblem(options.tls)
+    if (problem !== undefined) {
+      return resume(Effect.fail(
+        new AmqpError.AmqpError({ operation: "connect", reason: new AmqpError.InvalidConfiguration(problem) })
+      ))
+    }
     const abort = new AbortController()
     let dialled: { readonly socket: Socket; readonly watch: HandshakeWatch } | undefined
     let abandoned = false
@@ -80,6 +87,7 @@ export const connect = (
               address,
               vhost: options.vhost,
               tls: options.tls !== undefined,
+              credentialBytes: credentialBytes(options),
               seen: dialled?.watch.seen() ?? { firstBytes: undefined, opening: false, close: undefined }
             })
           })
@@ -91,6 +99,9 @@ export const connect = (
       abort.abort()
     })
   })
+
+const credentialBytes = ({ mechanism, password, username }: DriverConnectOptions): number =>
+  mechanism === "EXTERNAL" ? 0 : Buffer.byteLength(username) + Buffer.byteLength(Redacted.value(password))
 
 const credentials = ({ mechanism, password, username }: DriverConnectOptions) => {
   switch (mechanism) {

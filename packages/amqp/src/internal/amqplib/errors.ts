@@ -45,15 +45,37 @@ const isProtocolError = (error: unknown, text: string): boolean =>
   protocolError.test(text) || codeOf(error) === "ERR_BUFFER_OUT_OF_BOUNDS" || error instanceof TypeError ||
   error instanceof RangeError
 
+// RabbitMQ reads frames of at most 4,096 bytes until it knows the user, and of 8,192 from 4.1 on.
+const maxCredentialBytes = 3500
+
+// Without a word, or with FRAME_ERROR; amqplib itself writes AMQPLAIN into a buffer of a fixed size.
+const isHangUp = (error: unknown, seen: HandshakeSeen): boolean =>
+  error instanceof RangeError || seen.close?.replyCode === 501 ||
+  /Socket closed abruptly|ECONNRESET|EPIPE|: 501 /.test(`${String(codeOf(error))} ${textOf(error)}`)
+
 /** Why a connection could not be opened. */
 export const connectReason = (
   error: unknown,
-  context: { readonly address: Address; readonly vhost: string; readonly tls: boolean; readonly seen: HandshakeSeen }
+  context: {
+    readonly address: Address
+    readonly vhost: string
+    readonly tls: boolean
+    /** Bytes of the user name and the password. */
+    readonly credentialBytes?: number
+    readonly seen: HandshakeSeen
+  }
 ): AmqpErrorReason => {
-  const { address, seen, tls, vhost } = context
+  const { address, credentialBytes = 0, seen, tls, vhost } = context
   const text = textOf(error)
   const code = codeOf(error instanceof AggregateError && error.errors.length > 0 ? error.errors[0] : error)
 
+  if (credentialBytes > maxCredentialBytes && !seen.opening && isHangUp(error, seen)) {
+    return new AmqpError.AuthenticationRefused({
+      address,
+      replyText: `the user name and the password have ${credentialBytes} bytes, ` +
+        "and the broker accepts at most about 4 to 8 kB before log-in; use a shorter token"
+    })
+  }
   if (seen.close !== undefined) {
     const { replyCode, replyText } = seen.close
     return seen.opening
@@ -69,7 +91,14 @@ export const connectReason = (
       ? new AmqpError.AuthenticationRefused({ address, replyText })
       : new AmqpError.ConnectionLost({ replyCode: Number(terminated[1]), replyText })
   }
-  if (text.startsWith("SASL mechanism")) return new AmqpError.AuthenticationRefused({ address, replyText: text })
+  const mechanism = /^SASL mechanism (\S+) is not provided/.exec(text)?.[1]
+  if (mechanism !== undefined) {
+    return new AmqpError.AuthenticationRefused({
+      address,
+      replyText: `it does not offer the SASL mechanism ${mechanism}: choose one that it offers with the option ` +
+        `"mechanism", or add it to the broker's auth_mechanisms`
+    })
+  }
   if (text.startsWith("Expected ConnectionOpenOk; got <ConnectionClose")) {
     return new AmqpError.VhostRefused({ address, vhost, replyCode: undefined, replyText: "no reason was given" })
   }
