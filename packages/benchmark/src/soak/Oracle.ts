@@ -63,6 +63,22 @@ export class Oracle {
     else this.#marks[id]! |= isDrained
   }
 
+  /** Judges by what each of several consumers handled, where every one of them is to handle every message. */
+  findingsOf(handled: ReadonlyArray<ReadonlyMap<number, number>>): Findings {
+    const findings = { ...this.findings(), drained: 0, duplicates: 0, lost: 0, unexpected: 0 }
+    for (const times of handled) {
+      for (const [id, count] of times) {
+        if (!(id < this.#sent)) findings.unexpected++
+        findings.drained++
+        findings.duplicates += count - 1
+      }
+      for (let id = 0; id < this.#sent; id++) {
+        if ((this.#marks[id]! & isConfirmed) !== 0 && !times.has(id)) findings.lost++
+      }
+    }
+    return findings
+  }
+
   findings(): Findings {
     let lost = 0
     let drained = 0

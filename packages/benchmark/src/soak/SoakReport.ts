@@ -5,7 +5,7 @@ import type { Outcome } from "./Soak.ts"
 
 /** A scenario and what came of it. */
 export interface Judged {
-  readonly scenario: Scenario
+  readonly scenario: Pick<Scenario, "name" | "mustLose">
   readonly outcome: Outcome
 }
 

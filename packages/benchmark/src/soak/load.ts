@@ -7,6 +7,8 @@ import type { Oracle } from "./Oracle.ts"
 
 /** What to publish, and how fast. */
 export interface LoadOptions {
+  /** The default exchange where there is none. */
+  readonly exchange?: string | undefined
   readonly queue: string
   /** Messages offered a second. */
   readonly rate: number
@@ -43,14 +45,14 @@ export const start = Effect.fnUntraced(function*(
   options: LoadOptions,
   oracle: Oracle
 ): Effect.fn.Return<Load, never, Scope.Scope> {
-  const { persistent, queue, rate } = options
+  const { exchange = "", persistent, queue, rate } = options
   const fibers = yield* FiberSet.make<void>()
   const runFork = yield* FiberSet.runtime(fibers)<never>()
   let outstanding = 0
   const state = { running: true }
 
   const publishOne = (id: number) =>
-    publisher.publish({ routingKey: queue, body: bodyOf(id), persistent }).pipe(
+    publisher.publish({ exchange, routingKey: queue, body: bodyOf(id), persistent }).pipe(
       Effect.exit,
       Effect.map((exit) => {
         outstanding--
