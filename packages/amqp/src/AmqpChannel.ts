@@ -6,7 +6,7 @@
  * it out. Everything else that a broker may refuse runs on a channel of its own, so that a refusal, which closes the
  * channel, costs nobody else theirs.
  */
-import type * as Config from "effect/Config"
+import * as Config from "effect/Config"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Latch from "effect/Latch"
@@ -25,31 +25,51 @@ import { Refused, shortString, tableSize } from "./internal/wire/limits.ts"
 
 const TypeId = "~effect-amqp/AmqpChannel"
 
-/** An exchange or a queue, by its name or as a value of `AmqpTopology`. */
+/**
+ * Names an exchange or a queue: its name, or a value of `AmqpTopology`.
+ *
+ * @category models
+ * @since 0.1.0
+ */
 export type Named = string | { readonly name: string }
 
-/** An exchange to declare; a value of `AmqpTopology.exchange` is one. */
+/**
+ * Describes an exchange to declare, as a value of `AmqpTopology.exchange` does.
+ *
+ * @category models
+ * @since 0.1.0
+ */
 export interface ExchangeToDeclare {
   readonly name: string
   readonly type: string
-  /** `true` by default. */
+  /** Survives a restart of the broker. Defaults to `true`. */
   readonly durable?: boolean | undefined
   readonly autoDelete?: boolean | undefined
   readonly internal?: boolean | undefined
   readonly arguments?: Arguments | undefined
 }
 
-/** A queue to declare; a value of `AmqpTopology.queue` is one. An empty name lets the broker choose one. */
+/**
+ * Describes a queue to declare, as a value of `AmqpTopology.queue` does. An empty name lets the broker choose one.
+ *
+ * @category models
+ * @since 0.1.0
+ */
 export interface QueueToDeclare {
   readonly name: string
-  /** `true` by default. */
+  /** Survives a restart of the broker. Defaults to `true`. */
   readonly durable?: boolean | undefined
   readonly exclusive?: boolean | undefined
   readonly autoDelete?: boolean | undefined
   readonly arguments?: Arguments | undefined
 }
 
-/** How an exchange and what is bound to it are connected. */
+/**
+ * Describes how an exchange and what is bound to it are connected.
+ *
+ * @category options
+ * @since 0.1.0
+ */
 export interface BindingOptions {
   readonly routingKey?: string | undefined
   readonly arguments?: Arguments | undefined
@@ -65,16 +85,16 @@ export interface BindingOptions {
  */
 export interface AmqpChannel {
   readonly [TypeId]: typeof TypeId
-  /** Make an exchange unless it is there; fails with `TopologyMismatch` if it is there with other properties. */
+  /** Declares an exchange unless it is there; fails with `TopologyMismatch` if it is there with other properties. */
   readonly declareExchange: (exchange: ExchangeToDeclare) => Effect.Effect<void, AmqpError>
   /** Succeeds if the exchange exists, fails with `NotFound` if not. */
   readonly checkExchange: (exchange: Named) => Effect.Effect<void, AmqpError>
-  /** Delete an exchange; succeeds if there is none. With `ifUnused`, fails if something is bound to it. */
+  /** Deletes an exchange; succeeds if there is none. With `ifUnused`, fails if something is bound to the exchange. */
   readonly deleteExchange: (
     exchange: Named,
     options?: { readonly ifUnused?: boolean | undefined }
   ) => Effect.Effect<void, AmqpError>
-  /** Let messages flow from `source` to `destination`; fails with `NotFound` if either is missing. */
+  /** Lets messages flow from `source` to `destination`; fails with `NotFound` if either is missing. */
   readonly bindExchange: (
     destination: Named,
     source: Named,
@@ -85,57 +105,67 @@ export interface AmqpChannel {
     source: Named,
     options?: BindingOptions
   ) => Effect.Effect<void, AmqpError>
-  /** Make a queue unless it is there; fails with `TopologyMismatch` if it is there with other properties. */
+  /** Declares a queue unless it is there; fails with `TopologyMismatch` if it is there with other properties. */
   readonly declareQueue: (queue: QueueToDeclare) => Effect.Effect<QueueInfo, AmqpError>
-  /** How many messages are ready in a queue, and how many consumers it has; fails with `NotFound` if it is missing. */
+  /** Counts the ready messages and the consumers of a queue; fails with `NotFound` if it is missing. */
   readonly checkQueue: (queue: Named) => Effect.Effect<QueueInfo, AmqpError>
-  /** Delete a queue and return how many messages went with it; 0 if there is none. */
+  /** Deletes a queue and returns how many messages were deleted with it; 0 if there is no such queue. */
   readonly deleteQueue: (
     queue: Named,
     options?: { readonly ifUnused?: boolean | undefined; readonly ifEmpty?: boolean | undefined }
   ) => Effect.Effect<number, AmqpError>
-  /** Remove the ready messages of a queue and return how many; fails with `NotFound` if it is missing. */
+  /** Removes the ready messages of a queue and returns how many; fails with `NotFound` if the queue is missing. */
   readonly purgeQueue: (queue: Named) => Effect.Effect<number, AmqpError>
-  /** Route messages of an exchange to a queue; fails with `NotFound` if either is missing. */
+  /** Routes messages of an exchange to a queue; fails with `NotFound` if either is missing. */
   readonly bindQueue: (queue: Named, exchange: Named, options?: BindingOptions) => Effect.Effect<void, AmqpError>
   readonly unbindQueue: (queue: Named, exchange: Named, options?: BindingOptions) => Effect.Effect<void, AmqpError>
   /**
-   * Take the next message of a queue, or none if it is empty; fails with `NotFound` if it is missing. It is to be
-   * acknowledged, unless `noAck` says that the broker may forget it at once.
+   * Takes the next message of a queue, or none if the queue is empty; fails with `NotFound` if the queue is missing. The
+   * message is to be acknowledged, unless `noAck` lets the broker forget it at once.
    */
   readonly get: (
     queue: Named,
     options?: { readonly noAck?: boolean | undefined }
   ) => Effect.Effect<Option.Option<Delivery>, AmqpError>
-  /** As `delivery.ack`. */
+  /** Does the same as `delivery.ack`. */
   readonly ack: (
     delivery: Delivery,
     options?: { readonly multiple?: boolean | undefined }
   ) => Effect.Effect<boolean>
-  /** As `delivery.nack`. */
+  /** Does the same as `delivery.nack`. */
   readonly nack: (
     delivery: Delivery,
     options?: { readonly requeue?: boolean | undefined; readonly multiple?: boolean | undefined }
   ) => Effect.Effect<boolean>
-  /** As `delivery.reject`. */
+  /** Does the same as `delivery.reject`. */
   readonly reject: (
     delivery: Delivery,
     options?: { readonly requeue?: boolean | undefined }
   ) => Effect.Effect<boolean>
-  /** How many acknowledgements came after their channel was gone, and were dropped. */
+  /** Counts the acknowledgements that came after their channel was closed, and were dropped. */
   readonly staleAcks: Effect.Effect<number>
 }
 
-/** The service of a channel that lives on. */
+/**
+ * The service of a channel that lives on.
+ *
+ * @category services
+ * @since 0.1.0
+ */
 export const AmqpChannel: Context.Service<AmqpChannel, AmqpChannel> = Context.Service<AmqpChannel>(
   "effect-amqp/AmqpChannel"
 )
 
-/** How the channel is opened. */
+/**
+ * Configures how the channel is opened.
+ *
+ * @category options
+ * @since 0.1.0
+ */
 export interface Options {
   /**
-   * How many messages may be out unacknowledged to each consumer of the channel, 1 to 65535; without it there is no
-   * limit. `get` is not limited by it.
+   * Limits the messages that are out to each consumer of the channel and not acknowledged, 1 to 65535. `get` is not
+   * limited by it. Defaults to no limit.
    */
   readonly prefetch?: number | undefined
 }
@@ -153,7 +183,13 @@ interface Opened {
   readonly known: Set<string>
 }
 
-/** Open a channel that lives on until the scope ends; fails if the connection is finished. */
+/**
+ * Opens a channel that lives on until the scope ends. Fails if the connection is finished, or if the channel cannot be
+ * opened on three sessions running.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
 export const make = (
   options: Options = {}
 ): Effect.Effect<AmqpChannel, AmqpError, AmqpConnection | Scope.Scope> => allOrNothing(open(options))
@@ -372,19 +408,27 @@ const open = Effect.fnUntraced(function*(
   })
 })
 
-/** A layer with a channel of its own, see {@link make}. */
+/**
+ * Makes a layer with a channel of its own, see {@link make}.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
 export const layer = (options?: Options): Layer.Layer<AmqpChannel, AmqpError, AmqpConnection> =>
   Layer.effect(AmqpChannel, make(options))
 
 /**
- * {@link layer} with options that are read from configuration; fails with a `ConfigError` if they cannot be.
+ * Makes {@link layer} of options that are read from configuration. Fails with a `ConfigError` if one cannot be read.
  *
  * @example
  * ```ts
- * const Live = AmqpChannel.layerConfig(Config.all({ prefetch: Config.Int("PREFETCH") }))
+ * const Live = AmqpChannel.layerConfig({ prefetch: Config.Int("PREFETCH") })
  * ```
+ *
+ * @category layers
+ * @since 0.1.0
  */
 export const layerConfig = (
-  options: Config.Config<Options>
+  options: Config.Wrap<Options>
 ): Layer.Layer<AmqpChannel, AmqpError | Config.ConfigError, AmqpConnection> =>
-  Layer.effect(AmqpChannel, Effect.flatMap(options, make))
+  Layer.effect(AmqpChannel, Effect.flatMap(Config.unwrap(options), make))

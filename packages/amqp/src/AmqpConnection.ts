@@ -6,6 +6,7 @@
  * opened with the layer and serves whichever role asks first; the second is opened when the other role is asked for.
  *
  * @see https://www.rabbitmq.com/docs/connections
+ * @since 0.1.0
  */
 import * as Config from "effect/Config"
 import * as Deferred from "effect/Deferred"
@@ -54,18 +55,32 @@ export type {
   State
 } from "./internal/connection/state.ts"
 
-/** TLS settings: PEM text or bytes. */
+/**
+ * Configures TLS. Certificates and keys are PEM text or bytes.
+ *
+ * @category options
+ * @since 0.1.0
+ */
 export interface TlsOptions extends DriverTls {}
 
-/** How to connect; all of it optional. */
+/**
+ * Configures how to connect. Every option has a default.
+ *
+ * @category options
+ * @since 0.1.0
+ */
 export interface Options {
-  /** One broker or several of a cluster, tried in shuffled order; `amqp://localhost:5672` by default. */
+  /**
+   * Names one broker or several of a cluster: values, or an effect that is asked at each attempt to connect. They are
+   * dialled in shuffled order, the next one beside one that has not answered for a second; one that did not answer is
+   * tried last for a minute. Defaults to `amqp://localhost:5672`.
+   */
   readonly endpoints?: Source<EndpointInput | ReadonlyArray<EndpointInput>> | undefined
-  /** Used where a URL names none; `/` by default. */
+  /** Names the virtual host where a URL names none. Defaults to `/`. */
   readonly vhost?: string | undefined
-  /** Used where a URL names none; `guest` by default. */
+  /** Names the user where a URL names none. Defaults to `guest`. */
   readonly username?: string | undefined
-  /** Used where a URL names none; `guest` by default. */
+  /** Gives the password where a URL gives none. Defaults to `guest`. */
   readonly password?: Redacted.Redacted<string> | undefined
   /**
    * Gives the user and the password together, in place of `username` and `password`: a value, or an effect that is asked
@@ -75,31 +90,39 @@ export interface Options {
   readonly credentials?: Source<Credentials> | undefined
   /** The way to authenticate; `EXTERNAL` takes the user from the client's certificate. Defaults to `PLAIN`. */
   readonly mechanism?: Mechanism | undefined
-  /** Whole seconds from 1 to 65535, `10 seconds` by default. A silent peer is given up after two to three of it. */
+  /**
+   * Sets the heartbeat in whole seconds from 1 to 65535. A peer that is silent for two to three heartbeats counts as lost.
+   * Defaults to `10 seconds`.
+   */
   readonly heartbeat?: Duration.Input | undefined
-  /** For one endpoint, from dialling to the end of the handshake; `10 seconds` by default. */
+  /** Bounds the dial of one endpoint, handshake included, and each effect asked for it. Defaults to `10 seconds`. */
   readonly connectTimeout?: Duration.Input | undefined
   /**
-   * For waiting for a session, and for each answer of the broker; `10 seconds` by default. An operation waits for both,
-   * and for the answer to the opening of its channel: at most three times this, and then for its goodbye.
+   * Bounds the wait for a session, and each answer of the broker. An operation waits for both, and for the answer to the
+   * opening of its channel: at most three times this, and then for its goodbye. Defaults to `10 seconds`.
    */
   readonly operationTimeout?: Duration.Input | undefined
-  /** For one goodbye, of a channel or of a connection; `5 seconds` by default. */
+  /** Bounds the goodbyes of a connection and all its channels together. Defaults to `5 seconds`. */
   readonly closeTimeout?: Duration.Input | undefined
-  /** Shown by the broker's management; `effect-amqp` by default. */
+  /** Is shown by the broker's management. Defaults to `effect-amqp`. */
   readonly connectionName?: string | undefined
-  /** TLS settings for `amqps` URLs, and for hosts without a scheme. */
+  /**
+   * Configures TLS for `amqps` URLs, and for hosts without a scheme; refused with an `amqp` URL. A value, or an effect
+   * that is asked at each attempt to connect, so that rotated certificates are read again.
+   */
   readonly tls?: Source<TlsOptions> | undefined
   /**
-   * How an outage is retried: the first attempt at once, the next ones by this schedule, one budget per outage. By
-   * default every second, 100 times. A session that lasts less than one second, or than the first delay, does not end
-   * the outage before it: the next attempt is one more of the same budget.
+   * Sets how an outage is retried: the first attempt at once, the next ones by this schedule, one budget per outage. A
+   * session that lasts less than one second, or than the first delay, does not end the outage before it, and neither does
+   * one that ends during the same setup as the session before: the next attempt is one more of the same budget. Defaults
+   * to every second, 100 times.
    */
   readonly retry?: RetryOptions | undefined
   /**
-   * How the first connect is retried; every second, 45 times, by default. Refused credentials, a refused virtual host
-   * and TLS errors are not retried at start-up. A session that is lost before it is announced is an attempt that failed.
-   * The second session, which is connected later, is retried as after an outage.
+   * Sets how the first connect is retried. Refused credentials, a refused virtual host and TLS errors fail at once;
+   * connection limits and a virtual host that is starting are retried. A session that is lost before it is announced is
+   * an attempt that failed. The second session, which is connected later, is retried as after an outage. Defaults to
+   * every second, 45 times.
    */
   readonly startup?: RetryOptions | undefined
   /**
@@ -114,8 +137,11 @@ const optional = <A>(config: Config.Config<A>): Config.Config<A | undefined> =>
   Config.map(Config.option(config), Option.getOrUndefined)
 
 /**
- * Connect, and stay connected until the scope ends. Fails with what the last attempt of the start-up budget failed
+ * Connects, and stays connected until the scope ends. Fails with what the last attempt of the start-up budget failed
  * with, or with `InvalidConfiguration` before anything is dialled.
+ *
+ * @category constructors
+ * @since 0.1.0
  */
 export const make = Effect.fnUntraced(function*(
   options: Options = {}
@@ -231,8 +257,8 @@ export const make = Effect.fnUntraced(function*(
 })
 
 /**
- * A layer that connects when it is built, and closes the connection in order when it is released. Building fails as
- * {@link make} does.
+ * Makes a layer that connects when it is built, and closes the connection in order when it is released. Building fails
+ * as {@link make} does.
  *
  * @example
  * ```ts
@@ -243,6 +269,9 @@ export const make = Effect.fnUntraced(function*(
  *   retry: { interval: "2 seconds", max: 500 }
  * })
  * ```
+ *
+ * @category layers
+ * @since 0.1.0
  */
 export const layer = (options?: Options): Layer.Layer<AmqpConnection, AmqpError> =>
   Layer.effect(AmqpConnection, make(options))

@@ -8,15 +8,20 @@ import type { DriverTls } from "../../AmqpDriver.ts"
 import type { Address, AmqpError } from "../../AmqpError.ts"
 import { invalid } from "../checkOptions.ts"
 
-/** A broker: a URL, which may hold credentials and so may be `Redacted`, or a host with a port. */
+/**
+ * Names a broker: a URL, which may hold credentials and so may be `Redacted`, or a host with a port.
+ *
+ * @category options
+ * @since 0.1.0
+ */
 export type EndpointInput =
   | string
   | Redacted.Redacted<string>
   | {
     readonly host: string
-    /** 5672, or 5671 with TLS, by default. */
+    /** Defaults to 5672, or to 5671 with TLS. */
     readonly port?: number | undefined
-    /** Whether to use TLS; by default if the `tls` option is given. */
+    /** Uses TLS. Defaults to `true` if the `tls` option is given. */
     readonly tls?: boolean | undefined
   }
 

@@ -25,12 +25,12 @@ export interface ChannelOwner {
   /** Make a new channel ready; what is acquired is released when the channel ends, before it is closed. */
   readonly onOpen: (channel: DriverChannel, session: Session) => Effect.Effect<void, AmqpError, Scope.Scope>
   /**
-   * Whether to go on when a channel that was ready before cannot be made ready again, `waited` milliseconds after it
+   * Says if the owner goes on when a channel that was ready before cannot be made ready again, `waited` milliseconds after it
    * was lost or its session began. Without it the connection judges the first try of a session, as of any setup, and
    * later ones go on while the error is retryable.
    */
   readonly mayHeal?: (error: AmqpError, waited: number, session: Session) => boolean
-  /** Whether the channel that is over was closed on purpose or because of a message: nothing is wrong with the broker. */
+  /** Says if the channel was closed on purpose or because of a message: the next one needs no pause. */
   readonly wasReplaced?: () => boolean
   /** There will be no other channel. */
   readonly onFailed: (error: AmqpError) => void

@@ -13,19 +13,24 @@ import type { ConsumerHealth, Health, Role, State } from "./state.ts"
 
 export const TypeId = "~effect-amqp/AmqpConnection"
 
-/** A connection that recovers by itself. */
+/**
+ * A connection that recovers by itself.
+ *
+ * @category models
+ * @since 0.1.0
+ */
 export interface AmqpConnection {
   readonly [TypeId]: typeof TypeId
   /** The states of the sessions and of the consumers now. */
   readonly health: Effect.Effect<Health>
   /** The state of the first session now: all there is to know unless the program both publishes and consumes. */
   readonly state: Effect.Effect<State>
-  /** Every change of state of either session, beginning with the present ones. */
+  /** Emits every change of state of either session, beginning with the present states. */
   readonly changes: Stream.Stream<State>
   /**
-   * Wait for the end of the connection: succeeds when the application closes it, fails with `ReconnectAbandoned` when
-   * it gave up, and with `InvalidConfiguration` when a schedule or the driver threw. Race it against a program that must
-   * not outlive its broker.
+   * Waits for the end of the connection: succeeds when the application closes it, fails with `ReconnectAbandoned` when
+   * it was given up, and with `InvalidConfiguration` when a schedule or the driver threw. To end a whole program with it,
+   * use `AmqpConnection.launch`.
    */
   readonly finished: Effect.Effect<void, AmqpError>
   /**
@@ -68,7 +73,12 @@ export interface AmqpConnection {
   ) => Effect.Effect<void, never, Scope.Scope>
 }
 
-/** The service of a connection that recovers by itself. */
+/**
+ * The service of a connection that recovers by itself.
+ *
+ * @category services
+ * @since 0.1.0
+ */
 export const AmqpConnection: Context.Service<AmqpConnection, AmqpConnection> = Context.Service<AmqpConnection>(
   "effect-amqp/AmqpConnection"
 )
