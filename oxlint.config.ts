@@ -25,6 +25,7 @@ export const packages: ReadonlyArray<Package> = [
       ["AmqpChannel", "topology/", "AmqpTopology"],
       ["publisher/", "AmqpPublisher"],
       ["consumer/", "AmqpConsumer"],
+      ["AmqpRedrive"],
       ["contract/", "AmqpContract", "AsyncApi"],
       ["index"]
     ]
