@@ -3,11 +3,12 @@
  */
 import type * as Duration from "effect/Duration"
 import type { Named } from "./internal/named.ts"
-import type { TypedNumber } from "./internal/typedNumber.ts"
+import { TypedNumber } from "./internal/typedNumber.ts"
 
 /**
- * A value in a header table. Whole numbers keep the smallest AMQP integer type that holds them, others become doubles;
- * a `Date` becomes an AMQP timestamp, which has whole seconds. RabbitMQ reads strings as UTF-8.
+ * A value in a header table. A whole number gets the smallest AMQP integer type that holds it, another number becomes a
+ * double; {@link int64} and the like choose the type. Integers beyond 2^53 are `bigint`, both ways. A `Date` becomes an
+ * AMQP timestamp, which has whole seconds.
  *
  * @see https://www.rabbitmq.com/amqp-0-9-1-errata (section 3, field types)
  * @category models
@@ -36,6 +37,19 @@ export interface Headers {
 }
 
 /**
+ * The header table of a received message, to be sent again with whatever is in it.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export interface ReceivedHeaders {
+  /** The entries of the table as they are on the wire. */
+  readonly entries: Uint8Array
+  /** Says that an entry is not sent again, by its name. */
+  readonly leavesOut: (name: string) => boolean
+}
+
+/**
  * The properties of a message that an application may set, all optional.
  *
  * @category models
@@ -46,6 +60,13 @@ export interface MessageProperties {
   readonly contentType?: string | undefined
   readonly contentEncoding?: string | undefined
   readonly headers?: Headers | undefined
+  /**
+   * The header table of a received message, which is sent byte by byte. `headers` are added to it, and replace entries
+   * of the same name. {@link forward} sets it.
+   *
+   * @since 0.2.0
+   */
+  readonly receivedHeaders?: ReceivedHeaders | undefined
   /** Lets a durable queue keep the message on disk, so that it outlives a restart of the broker. Defaults to `true`. */
   readonly persistent?: boolean | undefined
   /** From 0 to 255, for queues with `x-max-priority`. */
@@ -143,6 +164,7 @@ export interface Received {
     readonly contentType?: string | undefined
     readonly contentEncoding?: string | undefined
     readonly headers?: Headers | undefined
+    readonly rawHeaders?: Uint8Array | undefined
     readonly deliveryMode?: number | undefined
     readonly priority?: number | undefined
     readonly correlationId?: string | undefined
@@ -210,12 +232,8 @@ const dateOf = (seconds: number | undefined): Date | undefined => {
 export const forward = (received: Received, options: ForwardOptions = {}): Message => {
   const { attempts, headers: changed, ...rest } = options
   const { body, properties } = received
-  const headers: Record<string, HeaderValue | undefined> = {}
-  for (const [name, value] of Object.entries(properties.headers ?? {})) {
-    const isLeftOut = name === "CC" || name === "BCC" ||
-      (attempts === "reset" && (ofBroker.test(name) || ofRetry.test(name)))
-    if (!isLeftOut) headers[name] = value
-  }
+  const leavesOut = (name: string): boolean =>
+    name === "CC" || name === "BCC" || (attempts === "reset" && (ofBroker.test(name) || ofRetry.test(name)))
   return {
     contentType: properties.contentType,
     contentEncoding: properties.contentEncoding,
@@ -231,7 +249,113 @@ export const forward = (received: Received, options: ForwardOptions = {}): Messa
     ...rest,
     exchange: options.exchange ?? (options.routingKey === undefined ? received.exchange : ""),
     routingKey: options.routingKey ?? received.routingKey,
-    headers: { ...headers, ...changed },
+    ...headersOf(properties, leavesOut, changed),
     body
   }
 }
+
+/** Keeps headers as bytes where they are there as bytes: what only another client understands is not changed. */
+const headersOf = (
+  properties: Received["properties"],
+  leavesOut: (name: string) => boolean,
+  changed: Headers | undefined
+): Pick<MessageProperties, "headers" | "receivedHeaders"> => {
+  const { rawHeaders } = properties
+  if (rawHeaders !== undefined) return { headers: changed, receivedHeaders: { entries: rawHeaders, leavesOut } }
+  const kept: Record<string, HeaderValue | undefined> = {}
+  for (const [name, value] of Object.entries(properties.headers ?? {})) if (!leavesOut(name)) kept[name] = value
+  return { headers: { ...kept, ...changed } }
+}
+
+/**
+ * Sends a whole number from -128 to 127 in a header as the AMQP type of 8 bits with a sign. A publish of any other number
+ * fails with `InvalidMessage`.
+ *
+ * @category headers
+ * @since 0.2.0
+ */
+export const int8 = (value: number): TypedNumber => new TypedNumber("int8", value)
+
+/**
+ * Sends a whole number from -32,768 to 32,767 in a header as the AMQP type of 16 bits with a sign. A publish of any other number
+ * fails with `InvalidMessage`.
+ *
+ * @category headers
+ * @since 0.2.0
+ */
+export const int16 = (value: number): TypedNumber => new TypedNumber("int16", value)
+
+/**
+ * Sends a whole number from -2^31 to 2^31 - 1 in a header as the AMQP type of 32 bits with a sign. A publish of any other number
+ * fails with `InvalidMessage`.
+ *
+ * @category headers
+ * @since 0.2.0
+ */
+export const int32 = (value: number): TypedNumber => new TypedNumber("int32", value)
+
+/**
+ * Sends a whole number from -2^63 to 2^63 - 1 in a header as the AMQP type of 64 bits with a sign. A publish of any other number
+ * fails with `InvalidMessage`.
+ *
+ * @category headers
+ * @since 0.2.0
+ */
+export const int64 = (value: number | bigint): TypedNumber => new TypedNumber("int64", value)
+
+/**
+ * Sends a whole number from 0 to 255 in a header as the AMQP type of 8 bits without a sign. A publish of any other number
+ * fails with `InvalidMessage`.
+ *
+ * @category headers
+ * @since 0.2.0
+ */
+export const uint8 = (value: number): TypedNumber => new TypedNumber("uint8", value)
+
+/**
+ * Sends a whole number from 0 to 65,535 in a header as the AMQP type of 16 bits without a sign. A publish of any other number
+ * fails with `InvalidMessage`.
+ *
+ * @category headers
+ * @since 0.2.0
+ */
+export const uint16 = (value: number): TypedNumber => new TypedNumber("uint16", value)
+
+/**
+ * Sends a whole number from 0 to 2^32 - 1 in a header as the AMQP type of 32 bits without a sign. A publish of any other number
+ * fails with `InvalidMessage`.
+ *
+ * @category headers
+ * @since 0.2.0
+ */
+export const uint32 = (value: number): TypedNumber => new TypedNumber("uint32", value)
+
+/**
+ * Sends a number in a header as the AMQP type `float`, which has 32 bits.
+ *
+ * @category headers
+ * @since 0.2.0
+ */
+export const float32 = (value: number): TypedNumber => new TypedNumber("float32", value)
+
+/**
+ * Sends a number in a header as the AMQP type `double`, whole numbers too.
+ *
+ * @category headers
+ * @since 0.2.0
+ */
+export const float64 = (value: number): TypedNumber => new TypedNumber("float64", value)
+
+/**
+ * Sends a number in a header as the AMQP type `decimal`: digits from 0 to 2^32 - 1, of which so many, from 0 to 255,
+ * stand behind the point.
+ *
+ * @example
+ * ```ts
+ * const price = AmqpMessage.decimal(1999, 2) // 19.99
+ * ```
+ *
+ * @category headers
+ * @since 0.2.0
+ */
+export const decimal = (digits: number, places: number): TypedNumber => new TypedNumber("decimal", digits, places)

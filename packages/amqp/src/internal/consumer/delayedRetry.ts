@@ -18,7 +18,7 @@ import * as Semaphore from "effect/Semaphore"
 import { AmqpConnection } from "../../AmqpConnection.ts"
 import type { Delivery } from "../../AmqpDelivery.ts"
 import { AmqpError, InvalidConfiguration } from "../../AmqpError.ts"
-import type { HeaderValue, Message } from "../../AmqpMessage.ts"
+import type { Headers, HeaderValue, Message } from "../../AmqpMessage.ts"
 import * as AmqpPublisher from "../../AmqpPublisher.ts"
 import type { Queue, Topology } from "../../AmqpTopology.ts"
 import * as AmqpTopology from "../../AmqpTopology.ts"
@@ -106,12 +106,20 @@ const dateOf = (seconds: number | undefined): Date | undefined => {
 /** Whether it was neither settled by its handler nor put back by the broker. */
 const isOut = (delivery: Delivery): boolean => !delivery.isSettled && !delivery.isStale
 
+const isLeftOut = (header: string): boolean => brokersOwn.test(header) || isRoute(header)
+
+/** The headers of a copy: byte by byte what was received, where it was received as bytes. */
+const headersOf = ({ properties }: Delivery, added: Headers): Pick<Message, "headers" | "receivedHeaders"> => {
+  if (properties.rawHeaders !== undefined) {
+    return { headers: added, receivedHeaders: { entries: properties.rawHeaders, leavesOut: isLeftOut } }
+  }
+  const headers: Record<string, HeaderValue | undefined> = {}
+  for (const [name, value] of Object.entries(properties.headers ?? {})) if (!isLeftOut(name)) headers[name] = value
+  return { headers: { ...headers, ...added } }
+}
+
 const copyTo = (routingKey: string, delivery: Delivery, queue: string): Message => {
   const properties = delivery.properties
-  const headers: Record<string, HeaderValue | undefined> = {}
-  for (const name of Object.keys(delivery.headers)) {
-    if (!brokersOwn.test(name) && !isRoute(name)) headers[name] = delivery.headers[name]
-  }
   return {
     routingKey,
     body: delivery.body,
@@ -125,15 +133,14 @@ const copyTo = (routingKey: string, delivery: Delivery, queue: string): Message 
     timestamp: dateOf(properties.timestamp),
     type: properties.type,
     appId: properties.appId,
-    headers: {
-      ...headers,
+    ...headersOf(delivery, {
       [Attempts.attemptHeader]: Attempts.delays(readableHeaders(properties), queue) + 2,
       [Attempts.queueHeader]: queue,
       [Attempts.exchangeHeader]: delivery.exchange,
       [Attempts.routingKeyHeader]: delivery.routingKey,
       // RabbitMQ refuses the user id of another than the publishing user.
       [Attempts.userIdHeader]: properties.userId
-    }
+    })
   }
 }
 

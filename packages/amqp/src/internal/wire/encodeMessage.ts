@@ -10,6 +10,7 @@ import { notWellFormed } from "./fieldSize.ts"
 import { writeJson } from "./jsonBody.ts"
 import { durationMillis, maxHeaderBytes, Refused, shortString, tableSize } from "./limits.ts"
 import { isWellFormed } from "./strings.ts"
+import { editTable } from "./tableEdit.ts"
 
 /** A message for the wire, and what must be known to send it. */
 export interface Encoded extends WireMessage {
@@ -75,6 +76,7 @@ export const encode = (
     contentType: message.contentType ?? body.contentType,
     contentEncoding: message.contentEncoding,
     headers,
+    rawHeaders: undefined,
     deliveryMode: message.persistent === false ? 1 : 2,
     priority: message.priority,
     correlationId: message.correlationId,
@@ -107,7 +109,7 @@ export const encode = (
   }
   if (timestamp !== undefined) {
     const seconds = timestamp instanceof Date ? Math.floor(timestamp.getTime() / 1000) : NaN
-    if (!(seconds >= 0)) return new Refused("timestamp", "it must be a valid Date of 1970 or later")
+    if (Number.isNaN(seconds)) return new Refused("timestamp", "it must be a valid Date")
     properties.timestamp = seconds
   }
   if (expiration !== undefined) {
@@ -127,6 +129,14 @@ export const encode = (
     const refusedRoutes = notRoutes("CC", headers["CC"]) ?? notRoutes("BCC", headers["BCC"])
     if (refusedRoutes !== undefined) return refusedRoutes
     headerBytes = size
+  }
+  if (message.receivedHeaders !== undefined) {
+    const { entries, leavesOut } = message.receivedHeaders
+    properties.rawHeaders = editTable(entries, { add: headers ?? {}, remove: leavesOut })
+    headerBytes = 4 + properties.rawHeaders.byteLength
+    if (headerBytes > maxHeaderBytes) {
+      return new Refused("headers", `they need ${headerBytes} bytes, and may need at most ${maxHeaderBytes}`)
+    }
   }
   return {
     exchange,

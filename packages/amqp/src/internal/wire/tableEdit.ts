@@ -35,7 +35,7 @@ export const editTable = (
       break
     }
     const key = readShortString(entries, offset)
-    if (edit.add[key] !== undefined || edit.remove(key)) {
+    if (Object.hasOwn(edit.add, key) || edit.remove(key)) {
       keep(offset)
       kept = end
     }
