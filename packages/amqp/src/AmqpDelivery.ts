@@ -36,7 +36,12 @@ export class DecodeError extends Data.TaggedError("DecodeError")<{
   }
 }
 
-/** A message that the broker handed over, and that is to be acknowledged on the channel it came by. */
+/**
+ * A message that the broker handed over, and that is to be acknowledged on the channel it came by.
+ *
+ * @category models
+ * @since 0.1.0
+ */
 export class Delivery {
   /** The number of the session that delivered it; a delivery of an earlier session cannot be acknowledged any more. */
   readonly epoch: number

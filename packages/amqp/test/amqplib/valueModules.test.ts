@@ -18,7 +18,19 @@ const loadedBy = async (...modules: ReadonlyArray<string>): Promise<ReadonlyArra
 }
 
 describe("a program loads amqplib only if it connects", () => {
-  for (const module of ["AmqpTopology", "AmqpMessage", "AmqpDelivery", "AmqpError", "AmqpDriver", "PublishError"]) {
+  for (
+    const module of [
+      "AmqpTopology",
+      "AmqpMessage",
+      "AmqpDelivery",
+      "AmqpError",
+      "AmqpDriver",
+      "PublishError",
+      "AmqpContract",
+      "Codec",
+      "AsyncApi"
+    ]
+  ) {
     it(`${module} alone loads nothing of amqplib`, async () => {
       assert.deepStrictEqual(await loadedBy(`effect-amqp/${module}`), [])
     })

@@ -12,7 +12,7 @@ import { frameOverhead } from "../wire/frame.ts"
 export interface HandshakeSeen {
   /** What the peer's first bytes look like, if not like an AMQP frame. */
   readonly firstBytes: "tls" | "http" | "amqp" | undefined
-  /** Whether authentication was over, so that only `connection.open` was to be answered. */
+  /** True once the broker has taken the credentials, so that only `connection.open` is to be answered. */
   readonly opening: boolean
   readonly close: { readonly replyCode: number; readonly replyText: string } | undefined
 }
