@@ -20,6 +20,7 @@ import type { Fault } from "./faults.ts"
 import * as Load from "./load.ts"
 import { Oracle } from "./Oracle.ts"
 import type { Outcome } from "./Soak.ts"
+import { confirmedMoreThan } from "./Soak.ts"
 
 /** What to do to the broker, and under which load. */
 export interface Options {
@@ -121,6 +122,7 @@ export const run = (
       if (options.minutes !== undefined && performance.now() - begun > options.minutes * 60_000) break
       tell(`${fault.name}, ${oracle.confirmed} confirmed`)
       yield* fault.run(broker)
+      yield* Effect.timeoutOption(confirmedMoreThan(oracle, oracle.confirmed), confirmTimeout)
     }
     tell(`waiting for the last confirms, ${oracle.confirmed} confirmed`)
     yield* load.finish

@@ -103,7 +103,7 @@ export const run = (
   )
 
 /** Each fault hits a publisher that is at work again. */
-const confirmedMoreThan = (oracle: Oracle, before: number): Effect.Effect<void> =>
+export const confirmedMoreThan = (oracle: Oracle, before: number): Effect.Effect<void> =>
   Effect.suspend(() =>
     oracle.confirmed > before
       ? Effect.void
