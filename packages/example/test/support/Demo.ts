@@ -20,7 +20,7 @@ const tsx = createRequire(import.meta.url).resolve("tsx/cli")
 const directory = resolve(import.meta.dirname, "../..")
 
 /** The source files that can be run. */
-export type Program = "main.ts" | "consume.ts" | "shop.ts"
+export type Program = "main.ts" | "consume.ts" | "shop.ts" | "redrive.ts"
 
 /** Run it with `head -1` behind it, which reads one line and goes. */
 export const firstLine = Effect.fnUntraced(
