@@ -103,6 +103,9 @@ export interface AmqpPublisher {
    * they are confirmed. The sink gives the number of confirmed messages. A message that fails ends it with its
    * `PublishError`; with `onFailure` the stream goes on, and every failure is handed to it.
    *
+   * A stream hands over a chunk at a time, of up to 4,096 elements for most sources. Where bodies are large, put
+   * `Stream.rechunk` before the place where they are made, so that no more of them than that are held at once.
+   *
    * @example
    * ```ts
    * const confirmed = yield* rows.pipe(

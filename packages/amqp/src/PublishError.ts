@@ -76,11 +76,23 @@ export class Nacked extends Reason("Nacked")<{
  * @category models
  * @since 0.1.0
  */
-export type WaitingFor = "connection" | "unblocked" | "window" | "confirm" | "retry"
+export type WaitingFor =
+  | "connection"
+  | "channel"
+  | "unblocked"
+  | "socket"
+  | "window"
+  | "quarantine"
+  | "confirm"
+  | "retry"
 
 const waitingText: Record<WaitingFor, string> = {
-  connection: "there was no connection",
+  connection: "the connection was down, or still being set up",
+  channel: "the publisher's channel was being replaced",
   unblocked: "the broker has a resource alarm and blocks publishers",
+  socket: "the broker did not read what was written before",
+  quarantine:
+    "others like the message, or in flight with it, had a channel closed, and its turn to go alone did not come",
   window: "all places in flight were taken by messages that the broker has not confirmed",
   confirm: "the message was written, and the broker has not confirmed it",
   retry: "the broker had refused the message, and it was to be sent again"

@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Result } from "effect"
-import { AmqpChannel } from "effect-amqp"
-import { depth, paid, publish } from "../support/Publishing.ts"
+import { Effect, Fiber, Result } from "effect"
+import { AmqpChannel, AmqpPublisher } from "effect-amqp"
+import { begin, depth, paid, publish } from "../support/Publishing.ts"
 import * as Virtual from "../support/Virtual.ts"
 
 describe("AmqpPublisher.publish", () => {
@@ -68,4 +68,23 @@ describe("AmqpPublisher.publish", () => {
       )
       assert.deepStrictEqual(results.map(Result.isSuccess), [true, false, true])
     }).pipe(Effect.provide(Virtual.layer())))
+
+  it.effect.each(
+    [["the same", "same"], ["an empty", ""], ["a cut", "caf\ufffd"]] as const
+  )(
+    "an unroutable message with %s id fails as Unroutable, and no other does",
+    ([, messageId]) =>
+      Effect.gen(function*() {
+        const publisher = yield* AmqpPublisher.AmqpPublisher
+        const batch = ["paid", "nobody", "paid", "nobody", "paid"].map((routingKey) =>
+          paid("x", { routingKey, messageId })
+        )
+        const publishing = yield* begin(Effect.flip(publisher.publishAll(batch)))
+        const { failures } = yield* Fiber.join(publishing)
+        assert.deepStrictEqual(failures.map(({ error, index }) => [index, error.reason._tag]), [
+          [1, "Unroutable"],
+          [3, "Unroutable"]
+        ])
+      }).pipe(Effect.provide(Virtual.layer()))
+  )
 })

@@ -154,4 +154,24 @@ describe("AmqpPublisher.publishAll", () => {
       assert.deepStrictEqual(yield* publisher.counts, { waiting: 0, inFlight: 0, inFlightBytes: 0 })
       assert.strictEqual((yield* broker.published).length, 10)
     }).pipe(Effect.provide(Virtual.layer())))
+
+  it.effect("the deadlines of a window run together while nothing can be written", () =>
+    Effect.gen(function*() {
+      const broker = yield* AmqpMemory.AmqpMemory
+      const publisher = yield* AmqpPublisher.make({ confirmTimeout: "500 millis" })
+      yield* broker.refuseConnects(100)
+      yield* broker.cutConnections
+      const publishing = yield* begin(Effect.flip(publisher.publishAll(batch(20))))
+      yield* TestClock.adjust("500 millis")
+      const { failures } = yield* Fiber.join(publishing)
+      assert.strictEqual(failures.length, 20)
+      const windows = yield* begin(Effect.flip(publisher.publishAll(batch(20), { inFlight: 5 })))
+      yield* TestClock.adjust("1499 millis")
+      assert.isUndefined(windows.pollUnsafe(), "four windows take four deadlines")
+      yield* Effect.repeat(TestClock.adjust("100 millis"), { times: 7 })
+      assert.strictEqual((yield* Fiber.join(windows)).failures.length, 20)
+      for (const { error } of failures) {
+        assert.deepInclude(error.reason, { _tag: "ConfirmTimeout", waitingFor: "connection" })
+      }
+    }).pipe(Effect.provide(Virtual.layer())))
 })

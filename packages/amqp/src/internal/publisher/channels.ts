@@ -8,6 +8,7 @@ import * as FiberSet from "effect/FiberSet"
 import * as Latch from "effect/Latch"
 import type * as Scope from "effect/Scope"
 import type { AmqpError } from "../../AmqpError.ts"
+import type { WaitingFor } from "../../PublishError.ts"
 import { ConfirmTimeout } from "../../PublishError.ts"
 import type { Session } from "../connection/session.ts"
 import type { Encoded } from "../wire/encodeMessage.ts"
@@ -83,12 +84,17 @@ export const make = Effect.fnUntraced(function*(
     main.queue.pump()
     quarantine.queue.pump()
   }
+  // The quarantine's channel may have none yet, where the main one has a session.
+  const waitingForOf = (entry: Entry): WaitingFor => {
+    const waitingFor = entry.holder.waitingFor(entry)
+    return waitingFor === "connection" && main.queue.session !== undefined ? "channel" : waitingFor
+  }
   const deadlines = new Deadlines({
     oldest: () => roster.oldest,
     expireDue() {
       const due = now() - confirmMillis
       for (let entry = roster.oldest; entry !== undefined && entry.submittedAt <= due; entry = roster.oldest) {
-        const waitingFor = entry.holder.waitingFor(entry)
+        const waitingFor = waitingForOf(entry)
         entry.holder.release(entry)
         roster.settle(
           entry,

@@ -33,14 +33,7 @@ export const lost = (cause: AmqpError): PublishErrorReason =>
 
 /** What only the session can tell to be wrong with a message; the broker would close the channel or the connection. */
 export const refusedBy = (session: Session, entry: Entry): PublishErrorReason | undefined => {
-  const { headerBytes, properties: { userId } } = entry.encoded
-  if (userId !== undefined && userId !== session.username) {
-    return new PublishError.InvalidMessage({
-      published: published(entry),
-      field: "userId",
-      detail: `it is "${userId}", and the connection authenticated as "${session.username}": RabbitMQ wants the same`
-    })
-  }
+  const { headerBytes } = entry.encoded
   if (headerBytes > 0 && headerBytes + maxPropertiesSize > session.driver.frameMax) {
     const { frameMax } = session.driver
     const room = frameMax - headerFrameSize(entry.encoded, headerBytes) + headerBytes

@@ -63,6 +63,8 @@ interface Off {
   readonly _tag: "Off"
   /** The last channel was closed on purpose, or because of a message that is known. */
   readonly wasReplaced: boolean
+  /** The session of the last channel. */
+  readonly session: Session | undefined
 }
 
 /** All messages of one channel of a publisher. */
@@ -75,7 +77,7 @@ export class PublishQueue implements Holder {
   readonly #now: () => number
   readonly #waiting = new Waiting()
   readonly #resting = new Set<Entry>()
-  #at: On | Off = { _tag: "Off", wasReplaced: false }
+  #at: On | Off = { _tag: "Off", wasReplaced: false, session: undefined }
   /** When `pump` was asked for last. */
   #heldUntil = 0
 
@@ -153,15 +155,20 @@ export class PublishQueue implements Holder {
 
   waitingFor(entry: Entry): WaitingFor {
     const at = this.#at
-    if (at._tag === "Off") return "connection"
-    if (entry.state === "InFlight") return at.session.blocked === undefined ? "confirm" : "unblocked"
+    if (at._tag === "Off") return this.session === undefined ? "connection" : "channel"
+    const { channel, session } = at
     if (entry.state === "Resting") return "retry"
-    return at.session.blocked === undefined ? "window" : "unblocked"
+    if (session.blocked !== undefined) return "unblocked"
+    if (entry.state === "InFlight") return "confirm"
+    if (at.isDraining) return "channel"
+    if (this.#lane._tag === "Quarantine" && this.#mustBeAlone(entry)) return "quarantine"
+    return channel.isWritable() ? "window" : "socket"
   }
 
-  /** The session of the present channel. */
+  /** The session of the present or the last channel, while it lives. */
   get session(): Session | undefined {
-    return this.#at._tag === "On" ? this.#at.session : undefined
+    const { session } = this.#at
+    return session?.isAlive === true ? session : undefined
   }
 
   /** Writes to a channel that is ready from now on. */
@@ -174,7 +181,7 @@ export class PublishQueue implements Holder {
   detach(error: AmqpError): void {
     const at = this.#at
     if (at._tag === "Off") {
-      this.#at = { _tag: "Off", wasReplaced: false }
+      this.#at = { ...at, wasReplaced: false }
       return
     }
     const open: Array<Entry> = []
@@ -184,7 +191,7 @@ export class PublishQueue implements Holder {
       else this.#roster.settle(entry, Outcomes.unroutable(entry, entry.returned))
     }
     const culprit = Culprits.isRefusal(error) ? this.#culprit(error, open) : undefined
-    this.#at = { _tag: "Off", wasReplaced: at.isDraining || culprit !== undefined }
+    this.#at = { _tag: "Off", wasReplaced: at.isDraining || culprit !== undefined, session: at.session }
     if (this.#lane._tag === "Quarantine") this.#lane.turns.reset()
     if (culprit !== undefined) this.#convict(culprit, open)
     this.#takeBack(open.filter((entry) => entry.state === "InFlight"), error, culprit !== undefined)
@@ -366,12 +373,19 @@ export class PublishQueue implements Holder {
     const at = this.#at
     if (at._tag === "Off") return
     this.#roster.metrics.to(returned.exchange).returned++
-    const entry = at.window.find((entry) => {
-      const { exchange, mandatory, properties, routingKey } = entry.encoded
-      return entry.returned === undefined && mandatory && properties.messageId === returned.messageId &&
-        exchange === returned.exchange && routingKey === returned.routingKey
-    })
+    const isSame = ({ encoded: { exchange, routingKey } }: Entry): boolean =>
+      exchange === returned.exchange && routingKey === returned.routingKey
+    // An id may be empty or anything else that does not come back as it was sent; each return belongs to a message.
+    const entry =
+      this.#unreturned(at, (entry) => isSame(entry) && entry.encoded.properties.messageId === returned.messageId) ??
+        this.#unreturned(at, isSame) ??
+        this.#unreturned(at, () => true)
     if (entry !== undefined) entry.returned = returned
+  }
+
+  /** Finds the oldest message in flight that may be returned and was not yet. */
+  #unreturned({ window }: On, matches: (entry: Entry) => boolean): Entry | undefined {
+    return window.find((entry) => entry.returned === undefined && entry.encoded.mandatory && matches(entry))
   }
 
   /** Sends a nacked message again, which has rested, on another channel than the one that refused it. */
