@@ -38,7 +38,8 @@ describe("amqplib's errors become reasons", () => {
     [coded("self-signed certificate in certificate chain", { code: "SELF_SIGNED_CERT_IN_CHAIN" }), "TlsFailed", false],
     [coded("Hostname/IP does not match", { code: "ERR_TLS_CERT_ALTNAME_INVALID" }), "TlsFailed", false],
     [coded("wrong version number", { code: "ERR_SSL_WRONG_VERSION_NUMBER" }), "TlsFailed", false],
-    [coded("no start line", { code: "ERR_OSSL_PEM_NO_START_LINE" }), "InvalidConfiguration", false]
+    [coded("no start line", { code: "ERR_OSSL_PEM_NO_START_LINE" }), "InvalidConfiguration", false],
+    [new Error("mac verify failure"), "InvalidConfiguration", false]
   ]
   it.each(connecting)("while connecting: %s", (error, tag, isRetryable) => {
     const reason = connectReason(error, { address, vhost: "/", tls: false, seen: nothingSeen })

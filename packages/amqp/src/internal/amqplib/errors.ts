@@ -121,6 +121,10 @@ export const connectReason = (
     }
     if (/^E[A-Z]+$/.test(code)) return new AmqpError.ConnectionRefused({ address, detail: text })
   }
+  // Node gives it no code.
+  if (text === "mac verify failure") {
+    return new AmqpError.InvalidConfiguration({ option: "tls.passphrase", detail: "it does not open tls.pfx" })
+  }
   if (isProtocolError(error, text) || text.startsWith("Expected ")) {
     return new AmqpError.ProtocolFailed({ detail: text })
   }
