@@ -63,5 +63,5 @@ describe("AmqpConnection never hangs", () => {
           assert.deepStrictEqual(yield* broker.leftovers, [], `left over after an interruption at step ${k}`)
         }).pipe(Effect.provide(AmqpMemory.layer, { local: true }))
       }
-    }), 60_000)
+    }))
 })
