@@ -3,6 +3,7 @@ import { Effect, Exit, Layer } from "effect"
 import { AmqpConnection, AmqpError } from "effect-amqp"
 import { AmqpMemory } from "effect-amqp-memory"
 import { TestClock } from "effect/testing"
+import { recoveryOf } from "../../src/internal/connection/service.ts"
 import { reasonOf } from "../support/Connecting.ts"
 import * as Virtual from "../support/Virtual.ts"
 
@@ -42,7 +43,7 @@ describe("AmqpConnection.launch", () => {
     Effect.gen(function*() {
       const consumer = Layer.effectDiscard(Effect.gen(function*() {
         const connection = yield* AmqpConnection.AmqpConnection
-        yield* connection.watchConsumer(
+        yield* recoveryOf(connection).watchConsumer(
           () => ({ _tag: "Detached", queue: "invoices", since: new Date(0), cause: ended, ended: true }),
           Effect.andThen(Effect.sleep("3 seconds"), Effect.fail(ended))
         )

@@ -3,6 +3,7 @@ import { Effect, Exit, Fiber, Layer } from "effect"
 import { AmqpChannel, AmqpConnection, AmqpPublisher } from "effect-amqp"
 import { AmqpMemory } from "effect-amqp-memory"
 import { TestClock } from "effect/testing"
+import { recoveryOf } from "../../src/internal/connection/service.ts"
 import * as Virtual from "../support/Virtual.ts"
 
 describe("AmqpConnection: publishing and consuming", () => {
@@ -35,7 +36,7 @@ describe("AmqpConnection: publishing and consuming", () => {
     Effect.gen(function*() {
       const connection = yield* AmqpConnection.AmqpConnection
       const epochOf = (role: AmqpConnection.Role) =>
-        connection.withSession(role, "test", (session) => Effect.succeed(session.epoch))
+        recoveryOf(connection).withSession(role, "test", (session) => Effect.succeed(session.epoch))
       const publish = epochOf("publish")
       const consume = epochOf("consume")
       assert.deepStrictEqual([yield* publish, yield* consume, yield* publish], [1, 2, 1])

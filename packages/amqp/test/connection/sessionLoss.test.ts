@@ -3,6 +3,7 @@ import { Effect, Exit, Fiber, Layer, Schedule, Scope, Stream } from "effect"
 import { AmqpChannel, AmqpConnection, AmqpError, AmqpPublisher, AmqpTopology, CurrentDriver } from "effect-amqp"
 import { AmqpMemory } from "effect-amqp-memory"
 import { TestClock } from "effect/testing"
+import { recoveryOf } from "../../src/internal/connection/service.ts"
 import { newLog, reasonOf } from "../support/Connecting.ts"
 import * as ScriptedDriver from "../support/ScriptedDriver.ts"
 import * as Virtual from "../support/Virtual.ts"
@@ -162,7 +163,7 @@ describe("AmqpConnection when a session is lost", () => {
       const broker = yield* AmqpMemory.AmqpMemory
       const connection = yield* AmqpConnection.AmqpConnection
       let hangs = false
-      yield* connection.register("publish", () => Effect.suspend(() => hangs ? Effect.never : Effect.void))
+      yield* recoveryOf(connection).register("publish", () => Effect.suspend(() => hangs ? Effect.never : Effect.void))
       yield* TestClock.adjust("5 seconds")
       hangs = true
       yield* broker.cutConnections
@@ -182,7 +183,7 @@ describe("AmqpConnection when a session is lost", () => {
       const scope = yield* Scope.make()
       let runs = 0
       let held = 0
-      yield* connection.register("publish", () =>
+      yield* recoveryOf(connection).register("publish", () =>
         Effect.gen(function*() {
           runs++
           yield* Effect.acquireRelease(Effect.sync(() => held++), () => Effect.sync(() => held--))
@@ -204,7 +205,7 @@ describe("AmqpConnection when a session is lost", () => {
       const clock = yield* Effect.clockWith(Effect.succeed)
       let healsAt = 0
       const done: Array<number> = []
-      yield* connection.register(undefined, (session) =>
+      yield* recoveryOf(connection).register(undefined, (session) =>
         Effect.suspend(() => {
           if (clock.currentTimeMillisUnsafe() < healsAt) return Effect.fail(nodeDown)
           done.push(session.epoch)

@@ -13,6 +13,7 @@ import {
 } from "effect-amqp"
 import { AmqpMemory } from "effect-amqp-memory"
 import { TestClock } from "effect/testing"
+import { recoveryOf } from "../../src/internal/connection/service.ts"
 import * as Virtual from "../support/Virtual.ts"
 
 const lost = (replyCode: number | undefined, replyText: string) =>
@@ -102,7 +103,7 @@ describe("a component whose setup no session survives", () => {
       let runs = 0
       const failures: Array<AmqpError.AmqpError> = []
       const neighbour: Array<number> = []
-      yield* connection.register("publish", (session) =>
+      yield* recoveryOf(connection).register("publish", (session) =>
         Effect.suspend(() => {
           runs++
           if (!isFatal) return Effect.void
@@ -111,7 +112,7 @@ describe("a component whose setup no session survives", () => {
             new AmqpError.AmqpError({ operation: "declareQueue q", reason: lost(541, "INTERNAL_ERROR").reason })
           )
         }), (error) => failures.push(error))
-      yield* connection.register("publish", (session) => Effect.sync(() => neighbour.push(session.epoch)))
+      yield* recoveryOf(connection).register("publish", (session) => Effect.sync(() => neighbour.push(session.epoch)))
       yield* TestClock.adjust("5 seconds")
       isFatal = true
       yield* broker.cutConnections
@@ -134,7 +135,7 @@ describe("a component whose setup no session survives", () => {
       const connection = yield* AmqpConnection.AmqpConnection
       let cuts = 0
       const done: Array<number> = []
-      yield* connection.register("publish", (session) =>
+      yield* recoveryOf(connection).register("publish", (session) =>
         Effect.suspend(() => {
           if (cuts-- > 0) {
             session.driver.destroyUnsafe(lost(undefined, "read ECONNRESET"))
@@ -159,7 +160,8 @@ describe("a component whose setup no session survives", () => {
       const exit = yield* Effect.scoped(Effect.gen(function*() {
         const connection = yield* AmqpConnection.make({ retry: { interval: "1 second", max: 4 } })
         let runs = 0
-        yield* connection.register("publish", () => Effect.suspend(() => runs++ === 0 ? Effect.void : Effect.never))
+        yield* recoveryOf(connection).register("publish", () =>
+          Effect.suspend(() => runs++ === 0 ? Effect.void : Effect.never))
         return yield* connection.finished
       })).pipe(
         Effect.provide(mute({ blocked: false, endsAfter: 20_000 }, dials)),

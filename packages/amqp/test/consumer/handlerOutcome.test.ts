@@ -160,7 +160,10 @@ describe("AmqpConsumer: a handler's outcome", () => {
             (text) =>
               Effect.sync(() => {
                 held.splice(held.indexOf(text), 1)
-                assert.isFalse(delivery.isSettled, `${text} was settled while its handler held something`)
+                assert.isFalse(
+                  (delivery as unknown as { readonly isSettled: boolean }).isSettled,
+                  `${text} was settled while its handler held something`
+                )
               })
           )
           yield* Effect.sleep("1 second")

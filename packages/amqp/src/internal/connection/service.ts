@@ -13,6 +13,42 @@ import type { ConsumerHealth, Health, Role, State } from "./state.ts"
 
 export const TypeId = "~effect-amqp/AmqpConnection"
 
+/** What the library's own components recover by. It is no part of the published types, see {@link recoveryOf}. */
+export interface Recovery {
+  /**
+   * Run an effect on every session of a role, now and after each recovery, in registration order, before the session
+   * is announced; without a role, on every session. What it acquires is released when the session ends, or the caller's
+   * scope. Waits until it ran once, and fails if it cannot: a retryable failure is retried for three heartbeats in all,
+   * on one session or several, and the third session running that ends during it fails it with `SetupAbandoned`. Once it
+   * ran, it is retried for as long as its failures are retryable; another one ends the registration, as do three
+   * sessions running that the broker closes during it for a cause, or ten that end without a word: `onFailed` is told.
+   *
+   * This is what channels, topologies, publishers and consumers recover by.
+   */
+  readonly register: (
+    role: Role | undefined,
+    setup: Setup,
+    onFailed?: (error: AmqpError) => void
+  ) => Effect.Effect<void, AmqpError, Scope.Scope>
+  /**
+   * Run an operation on the live session of a role, after waiting for one for at most the operation deadline. What the
+   * operation asks the broker has deadlines of its own.
+   */
+  readonly withSession: <A>(
+    role: Role | undefined,
+    operation: string,
+    use: (session: Session) => Effect.Effect<A, AmqpError>
+  ) => Effect.Effect<A, AmqpError>
+  /**
+   * Let a consumer be seen in the health until the scope ends. `ended` fails when the consumer cannot come back, which
+   * ends a program that was launched with `AmqpConnection.launch`.
+   */
+  readonly watchConsumer: (
+    health: () => ConsumerHealth,
+    ended?: Effect.Effect<never, AmqpError>
+  ) => Effect.Effect<void, never, Scope.Scope>
+}
+
 /**
  * A connection that recovers by itself.
  *
@@ -33,44 +69,12 @@ export interface AmqpConnection {
    * use `AmqpConnection.launch`.
    */
   readonly finished: Effect.Effect<void, AmqpError>
-  /**
-   * Run an effect on every session of a role, now and after each recovery, in registration order, before the session
-   * is announced; without a role, on every session. What it acquires is released when the session ends, or the caller's
-   * scope. Waits until it ran once, and fails if it cannot: a retryable failure is retried for three heartbeats in all,
-   * on one session or several, and the third session running that ends during it fails it with `SetupAbandoned`. Once it
-   * ran, it is retried for as long as its failures are retryable; another one ends the registration, as do three
-   * sessions running that the broker closes during it for a cause, or ten that end without a word: `onFailed` is told.
-   *
-   * This is what channels, topologies, publishers and consumers recover by.
-   *
-   * @internal
-   */
-  readonly register: (
-    role: Role | undefined,
-    setup: Setup,
-    onFailed?: (error: AmqpError) => void
-  ) => Effect.Effect<void, AmqpError, Scope.Scope>
-  /**
-   * Run an operation on the live session of a role, after waiting for one for at most the operation deadline. What the
-   * operation asks the broker has deadlines of its own.
-   *
-   * @internal
-   */
-  readonly withSession: <A>(
-    role: Role | undefined,
-    operation: string,
-    use: (session: Session) => Effect.Effect<A, AmqpError>
-  ) => Effect.Effect<A, AmqpError>
-  /**
-   * Let a consumer be seen in the health until the scope ends. `ended` fails when the consumer cannot come back, which
-   * ends a program that was launched with `AmqpConnection.launch`.
-   *
-   * @internal
-   */
-  readonly watchConsumer: (
-    health: () => ConsumerHealth,
-    ended?: Effect.Effect<never, AmqpError>
-  ) => Effect.Effect<void, never, Scope.Scope>
+  /** @internal */
+  readonly register: Recovery["register"]
+  /** @internal */
+  readonly withSession: Recovery["withSession"]
+  /** @internal */
+  readonly watchConsumer: Recovery["watchConsumer"]
 }
 
 /**
@@ -82,3 +86,6 @@ export interface AmqpConnection {
 export const AmqpConnection: Context.Service<AmqpConnection, AmqpConnection> = Context.Service<AmqpConnection>(
   "effect-amqp/AmqpConnection"
 )
+
+/** Gives the library's own side of a connection to those who see the published types only, as the tests do. */
+export const recoveryOf = (connection: AmqpConnection): Recovery => connection
