@@ -133,7 +133,10 @@ export interface QuorumQueueOptions extends MessageQueueOptions {
   readonly type: "quorum"
   readonly durable?: true | undefined
   readonly exclusive?: false | undefined
-  /** How often a message is delivered before it is dead-lettered, or dropped. RabbitMQ's default is 20 since 4.0. */
+  /**
+   * How often a message is delivered before it is dead-lettered, or dropped. RabbitMQ's default is 20 since 4.0, and none
+   * before; -1 is none from 4.0 on, and is refused with `InvalidConfiguration` before, where it drops messages.
+   */
   readonly deliveryLimit?: number | undefined
 }
 

@@ -4,9 +4,10 @@
  */
 import * as Effect from "effect/Effect"
 import * as Scope from "effect/Scope"
-import type { DriverChannel } from "../../AmqpDriver.ts"
+import type { Arguments, DriverChannel } from "../../AmqpDriver.ts"
 import { noChannelEvents } from "../../AmqpDriver.ts"
-import type { AmqpError } from "../../AmqpError.ts"
+import { AmqpError, InvalidConfiguration } from "../../AmqpError.ts"
+import { isRabbitMqSince } from "../connection/brokerVersion.ts"
 import type { Session } from "../connection/session.ts"
 import type { Binding, Queue, ServerNamedQueue, Topology } from "./entities.ts"
 
@@ -64,6 +65,25 @@ const atOnce = <A, E>(effect: Effect.Effect<A, E, Scope.Scope>): Effect.Effect<A
     (scope, exit) => Scope.close(scope, exit)
   )
 
+/** RabbitMQ before 4.0 takes a negative delivery limit for one that every message is over at its first requeue. */
+const refuseUnlimited = (session: Session, name: string, args: Arguments): Effect.Effect<void, AmqpError> => {
+  const limit = args["x-delivery-limit"]
+  const { product } = session.driver.serverProperties
+  return typeof limit !== "number" || limit >= 0 || product !== "RabbitMQ" || isRabbitMqSince(session.driver, 4, 0)
+    ? Effect.void
+    : Effect.fail(
+      new AmqpError({
+        operation: `declareQueue ${name}`,
+        reason: new InvalidConfiguration({
+          option: "deliveryLimit",
+          detail:
+            `it is ${limit} for the queue "${name}", which is unlimited from RabbitMQ 4.0 on; this broker would ` +
+            "drop each message at its first requeue. Leave it out: before 4.0 there is no limit by default"
+        })
+      })
+    )
+}
+
 /** Declares a topology. Exchanges and queues are there before their bindings are. */
 export const declareOn = (session: Session, topology: Topology): Effect.Effect<void, AmqpError> =>
   atOnce(Effect.gen(function*() {
@@ -73,7 +93,10 @@ export const declareOn = (session: Session, topology: Topology): Effect.Effect<v
         session.bounded(`declareExchange ${name}`, channel.declareExchange({ exchange: name, ...properties }))
       ),
       ...queues.map(({ _tag, name, ...properties }): Step => (channel) =>
-        Effect.asVoid(session.bounded(`declareQueue ${name}`, channel.declareQueue({ queue: name, ...properties })))
+        Effect.andThen(
+          refuseUnlimited(session, name, properties.arguments),
+          Effect.asVoid(session.bounded(`declareQueue ${name}`, channel.declareQueue({ queue: name, ...properties })))
+        )
       ),
       ...serverNamedQueues.filter(({ label }) => session.queues.nameOf(label) === undefined).map(
         ({ arguments: args, label }): Step => (channel) =>
