@@ -1,11 +1,11 @@
 import { assert, layer } from "@effect/vitest"
-import { Effect, Layer } from "effect"
+import { Duration, Effect, Layer } from "effect"
 import type { AmqpMemory } from "effect-amqp-memory"
 import * as Patience from "effect-amqp-test-rig/Patience"
 import * as RabbitMq from "effect-amqp-test-rig/RabbitMq"
 import { describeWithOwnNode } from "effect-amqp-test-rig/RabbitMqSuite"
 import { TestClock } from "effect/testing"
-import { versionNumber } from "./contract/Broker.ts"
+import { Broker, versionNumber } from "./contract/Broker.ts"
 import * as Client from "./contract/Client.ts"
 import * as Memory from "./contract/memory.ts"
 import * as Real from "./contract/rabbitMq.ts"
@@ -20,6 +20,17 @@ const dialectOf = (version: number): AmqpMemory.BrokerVersion => version < 4 ? "
 
 const onReal = (seed: number) =>
   Effect.scoped(Effect.flatMap(Client.connect(), (connection) => observe(connection, seed, `s${seed}-`)))
+
+/** Gives the node ten times as long for what it does by itself, so that a busy machine makes no difference. */
+const unhurried = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
+  Effect.provideServiceEffect(
+    effect,
+    Broker,
+    Effect.map(Broker, (broker) => ({
+      ...broker,
+      elapse: (duration: Duration.Input) => broker.elapse(Duration.times(Duration.fromInputUnsafe(duration), 10))
+    }))
+  )
 
 const onMemory = (seed: number, version: AmqpMemory.BrokerVersion) =>
   onReal(seed).pipe(Effect.provide(Layer.provideMerge(Memory.layer(version), TestClock.layer())))
@@ -36,9 +47,11 @@ describeWithOwnNode("random sequences of operations", () => {
           yield* Effect.forEach(
             Array.from({ length: sequences }, (_, i) => i + 1),
             Effect.fnUntraced(function*(seed) {
-              const real = yield* onReal(seed)
               const memory = yield* onMemory(seed, dialect)
-              if (JSON.stringify(real) !== JSON.stringify(memory)) differing.push({ seed, memory, real })
+              const differs = (real: unknown) => JSON.stringify(real) !== JSON.stringify(memory)
+              if (!differs(yield* onReal(seed))) return
+              const real = yield* unhurried(onReal(seed))
+              if (differs(real)) differing.push({ seed, memory, real })
             }),
             { concurrency, discard: true }
           ).pipe(Effect.provide(Real.layer))
