@@ -151,16 +151,17 @@ describeWithSharedBroker("consuming from RabbitMQ", () => {
       assert.strictEqual(yield* ready("work"), 90)
     })))
 
-  it.live("a queue that is deleted and declared again is consumed again", () =>
+  it.live("a queue of the topology that is deleted is declared again and consumed", () =>
     onShared(Effect.gen(function*() {
       const channel = yield* AmqpChannel.AmqpChannel
       const handled: Array<string> = []
       yield* AmqpConsumer.make(work, (delivery) => Effect.map(delivery.text, (text) => handled.push(text)))
       yield* channel.deleteQueue(work)
-      yield* Patience.until("the consumer is detached", Effect.map(attached, (is) => !is))
-      yield* Effect.sleep("500 millis")
-      yield* channel.declareQueue(work)
-      yield* Patience.until("the consumer is attached again", attached)
+      const hasConsumer = channel.checkQueue(work).pipe(
+        Effect.map(({ consumerCount }) => consumerCount === 1),
+        Effect.catch(() => Effect.succeed(false))
+      )
+      yield* Patience.until("the queue has its consumer again", hasConsumer)
       yield* send(3)
       yield* Patience.until("3 messages are handled", Effect.sync(() => handled.length === 3))
     })))
