@@ -50,6 +50,7 @@ export type {
   Failed,
   Health,
   Idle,
+  Paused,
   Reconnecting,
   Role,
   State

@@ -15,6 +15,7 @@
 import type { NonEmptyReadonlyArray } from "effect/Array"
 import * as Config from "effect/Config"
 import * as Effect from "effect/Effect"
+import type * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import type * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
@@ -25,16 +26,20 @@ import type { AmqpError } from "./AmqpError.ts"
 import type * as AmqpTopology from "./AmqpTopology.ts"
 import { bound } from "./internal/checkOptions.ts"
 import { AmqpConnection } from "./internal/connection/service.ts"
+import { HandlerDecision } from "./internal/consumer/decision.ts"
 import { topologyOf } from "./internal/consumer/delayedRetry.ts"
 import type * as ConsumerMetrics from "./internal/consumer/metrics.ts"
 import type { BatchOptions, Options, Retry, Source, SourceOptions } from "./internal/consumer/options.ts"
 import { atOnce, resolveSource } from "./internal/consumer/options.ts"
+import type { BatchOutcomes } from "./internal/consumer/outcomes.ts"
+import { fromExits } from "./internal/consumer/outcomes.ts"
 import { inBatches, singly } from "./internal/consumer/portions.ts"
 import type { RetryOptions } from "./internal/consumer/retryQueues.ts"
 import * as DeliveryStream from "./internal/consumer/stream.ts"
 import type { HandlerContext, Worker } from "./internal/consumer/worker.ts"
 import * as ConsumerWorker from "./internal/consumer/worker.ts"
 
+export { HandlerDecision } from "./internal/consumer/decision.ts"
 export { HandlerTimeout } from "./internal/consumer/errors.ts"
 export type {
   BatchOptions,
@@ -46,6 +51,7 @@ export type {
   Source,
   SourceOptions
 } from "./internal/consumer/options.ts"
+export type { BatchOutcomes } from "./internal/consumer/outcomes.ts"
 export type { RetryOptions } from "./internal/consumer/retryQueues.ts"
 
 /**
@@ -68,28 +74,37 @@ export interface Consumer {
   /** Counts messages by their fate. */
   readonly counts: Effect.Effect<ConsumerCounts>
   /**
-   * Fails when the consumer cannot come back: with what the broker refuses it for, `NotFound` and `ResourceLocked` only
-   * when that has lasted for three heartbeats, with `ReconnectAbandoned` when the connection gave up, and with
-   * `ConnectionClosed` when that was closed.
+   * Fails when the consumer cannot come back: with what the broker refuses it for, `ResourceLocked` only when that has
+   * lasted for three heartbeats and `NotFound` only after the `missingQueueTimeout`; with `ReconnectAbandoned` when the
+   * connection gave up, and with `ConnectionClosed` when that was closed.
    */
   readonly ended: Effect.Effect<never, AmqpError>
+  /**
+   * Stops the deliveries and gives back what no handler has begun; running handlers go on. Returns when the broker has
+   * stopped; with `keepOrder` when the running handlers are done too. The health is `Paused` then.
+   */
+  readonly pause: Effect.Effect<void>
+  /** Lets deliveries come again after {@link Consumer.pause}. */
+  readonly resume: Effect.Effect<void>
 }
 
 const consumerOf = (worker: Worker): Consumer => ({
   health: Effect.sync(worker.health),
   counts: Effect.sync(worker.counts),
-  ended: worker.ended
+  ended: worker.ended,
+  pause: worker.pause,
+  resume: worker.resume
 })
 
 const startSingly = Effect.fnUntraced(function*<E, R>(
   queue: Source,
   handler: (delivery: Delivery) => Effect.Effect<unknown, E, R>,
-  options: Options<E>,
+  options: Options<Exclude<E, HandlerDecision>>,
   context: HandlerContext<R>
 ): Effect.fn.Return<Consumer, AmqpError, AmqpConnection | Scope.Scope> {
   const concurrency = yield* atOnce("concurrency", options.concurrency ?? 1)
   return consumerOf(
-    yield* ConsumerWorker.start({
+    yield* ConsumerWorker.start<Delivery, E, R>({
       queue,
       handler,
       options,
@@ -110,8 +125,12 @@ const startSingly = Effect.fnUntraced(function*<E, R>(
  *
  * Each handler has a scope of its own, which ends with it. A message is acknowledged when its handler has succeeded and
  * has released what it acquired. When its handler fails with a typed error, `onFailure` decides. When its handler dies,
- * the message is dead-lettered and the defect is logged. When its handler is interrupted, the message is requeued; a
- * `redelivered` message whose handler interrupted itself is dead-lettered.
+ * the message is dead-lettered and the defect is logged. When the library interrupts its handler, the message is given
+ * back. When its handler interrupts itself, the message is requeued, and dead-lettered if it was `redelivered`. A handler
+ * decides by itself with {@link giveBack}, {@link deadLetter} and {@link drop}.
+ *
+ * A message that is refused where no dead letter exchange keeps it is dropped: the log says so when the consumer attaches
+ * and at each drop, with the message's id, and the counts have it as `dropped`.
  *
  * @category constructors
  * @since 0.1.0
@@ -119,7 +138,7 @@ const startSingly = Effect.fnUntraced(function*<E, R>(
 export const make = <E, R>(
   queue: Source,
   handler: (delivery: Delivery) => Effect.Effect<unknown, E, R>,
-  options: Options<E> = {}
+  options: Options<Exclude<E, HandlerDecision>> = {}
 ): Effect.Effect<Consumer, AmqpError, AmqpConnection | Exclude<R, Scope.Scope> | Scope.Scope> =>
   Effect.contextWith((context: HandlerContext<R>) => startSingly(queue, handler, options, context))
 
@@ -138,7 +157,7 @@ export const make = <E, R>(
 export const run = <E, R>(
   queue: Source,
   handler: (delivery: Delivery) => Effect.Effect<unknown, E, R>,
-  options: Options<E> = {}
+  options: Options<Exclude<E, HandlerDecision>> = {}
 ): Effect.Effect<never, AmqpError, AmqpConnection | Exclude<R, Scope.Scope>> =>
   Effect.contextWith((context: HandlerContext<R>) =>
     Effect.scoped(Effect.flatMap(startSingly(queue, handler, options, context), (consumer) => consumer.ended))
@@ -169,7 +188,7 @@ export const run = <E, R>(
 export const layer = <E, R>(
   queue: Source,
   handler: (delivery: Delivery) => Effect.Effect<unknown, E, R>,
-  options: Options<E> = {}
+  options: Options<Exclude<E, HandlerDecision>> = {}
 ): Layer.Layer<never, AmqpError, AmqpConnection | Exclude<R, Scope.Scope>> =>
   Layer.effectDiscard(make(queue, handler, options))
 
@@ -191,14 +210,24 @@ export const layer = <E, R>(
 export const layerConfig = <E, R>(
   queue: Source,
   handler: (delivery: Delivery) => Effect.Effect<unknown, E, R>,
-  options: Config.Wrap<Options<E>>
+  options: Config.Wrap<Options<Exclude<E, HandlerDecision>>>
 ): Layer.Layer<never, AmqpError | Config.ConfigError, AmqpConnection | Exclude<R, Scope.Scope>> =>
   Layer.effectDiscard(Effect.flatMap(Config.unwrap(options), (options) => make(queue, handler, options)))
 
 /**
+ * The errors that the outcomes of a batch hold.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export type FailureOf<A> = A extends BatchOutcomes<infer E> ? E : never
+
+/**
  * Consumes in batches, one by one and in order, until interrupted, and drains then; otherwise as {@link run}. The
  * messages of a batch come from one channel and share the fate of the batch, except those that the handler settled by
- * itself; with {@link retry} each message is delayed, or requeued, as it goes with its own copy.
+ * itself; with {@link retry} each message is delayed, or requeued, as it goes with its own copy. A handler that succeeds
+ * with {@link outcomes} gives each message a fate of its own, so that one bad message of ten costs one; {@link each}
+ * makes such a handler of one for single messages.
  *
  * @example
  * ```ts
@@ -208,16 +237,16 @@ export const layerConfig = <E, R>(
  * @category constructors
  * @since 0.1.0
  */
-export const runBatch = <E, R>(
+export const runBatch = <A, E, R>(
   queue: Source,
-  handler: (batch: NonEmptyReadonlyArray<Delivery>) => Effect.Effect<unknown, E, R>,
-  options: BatchOptions<E> = {}
+  handler: (batch: NonEmptyReadonlyArray<Delivery>) => Effect.Effect<A, E, R>,
+  options: BatchOptions<Exclude<E | FailureOf<A>, HandlerDecision>> = {}
 ): Effect.Effect<never, AmqpError, AmqpConnection | Exclude<R, Scope.Scope>> =>
   Effect.contextWith((context: HandlerContext<R>) =>
     Effect.scoped(Effect.gen(function*() {
       const size = yield* atOnce("size", options.size ?? 100)
       const within = yield* bound("within", options.within ?? "1 second")
-      const worker = yield* ConsumerWorker.start<NonEmptyReadonlyArray<Delivery>, E, R>({
+      const worker = yield* ConsumerWorker.start<NonEmptyReadonlyArray<Delivery>, E | FailureOf<A>, R>({
         queue,
         handler,
         options,
@@ -232,11 +261,89 @@ export const runBatch = <E, R>(
   )
 
 /**
+ * Collects the outcomes of the messages of a batch, for the handler of {@link runBatch} to succeed with. What failed goes
+ * to the failure policy by itself; what succeeded, and what is not mentioned, is acknowledged.
+ *
+ * @example
+ * ```ts
+ * AmqpConsumer.runBatch(readings, (batch) =>
+ *   Effect.map(Database.insertEach(batch), (exits) => AmqpConsumer.outcomes(Array.zip(batch, exits))))
+ * ```
+ *
+ * @category batches
+ * @since 0.2.0
+ */
+export const outcomes: <E>(
+  exits: Iterable<readonly [delivery: Delivery, exit: Exit.Exit<unknown, E>]>
+) => BatchOutcomes<E> = fromExits
+
+/**
+ * Makes the handler of a batch of one for single messages, with an outcome for each message. `concurrency` bounds the
+ * messages that are handled at once; it defaults to 1.
+ *
+ * @example
+ * ```ts
+ * AmqpConsumer.runBatch(readings, AmqpConsumer.each((delivery) => store(delivery), { concurrency: 10 }))
+ * ```
+ *
+ * @category batches
+ * @since 0.2.0
+ */
+export const each = <E, R>(
+  handler: (delivery: Delivery) => Effect.Effect<unknown, E, R>,
+  options: { readonly concurrency?: number | "unbounded" | undefined } = {}
+) =>
+(batch: NonEmptyReadonlyArray<Delivery>): Effect.Effect<BatchOutcomes<E>, never, R> =>
+  Effect.map(
+    Effect.forEach(
+      batch,
+      (delivery) => Effect.map(Effect.exit(handler(delivery)), (exit) => [delivery, exit] as const),
+      { concurrency: options.concurrency ?? 1 }
+    ),
+    outcomes
+  )
+
+/**
+ * Ends a handler and gives its message back to the queue on purpose: counted as `givenBack`, without a warning and without
+ * asking the failure policy. Quorum queues before RabbitMQ 4.3 count it against their delivery limit.
+ *
+ * @example
+ * ```ts
+ * if (yield* Maintenance.isOn) return yield* AmqpConsumer.giveBack
+ * ```
+ *
+ * @category decisions
+ * @since 0.2.0
+ */
+export const giveBack: Effect.Effect<never, HandlerDecision> = Effect.fail(new HandlerDecision({ fate: "giveBack" }))
+
+/**
+ * Ends a handler and dead-letters its message on purpose: counted as `deadLettered`, without asking the failure policy,
+ * and without a warning where the queue has a dead letter exchange.
+ *
+ * @category decisions
+ * @since 0.2.0
+ */
+export const deadLetter: Effect.Effect<never, HandlerDecision> = Effect.fail(
+  new HandlerDecision({ fate: "deadLetter" })
+)
+
+/**
+ * Ends a handler and refuses its message for good on purpose, also where no dead letter exchange keeps it: counted as
+ * `dropped`, without a warning and without asking the failure policy.
+ *
+ * @category decisions
+ * @since 0.2.0
+ */
+export const drop: Effect.Effect<never, HandlerDecision> = Effect.fail(new HandlerDecision({ fate: "drop" }))
+
+/**
  * Streams the messages of a queue, which the reader of the stream acknowledges: `ack`, `nack` or `reject` each delivery,
  * because nothing more comes when `prefetch` of them are out. Fails when the consumer cannot come back.
  *
  * Deliveries whose channel is gone are left out as long as the stream has not emitted them. What is not acknowledged
- * when the stream ends goes back to the queue, also what is being worked on: {@link run} drains, a stream does not.
+ * when the stream ends goes back to the queue, also what is being worked on: {@link run} drains, a stream does not. Set
+ * the `prefetch` to what the reader of a quorum queue works on at once, because the default may be 1.
  *
  * @example
  * ```ts

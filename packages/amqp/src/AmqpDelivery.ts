@@ -196,7 +196,7 @@ export class Delivery {
 
   /** Refuses the message by `basic.reject`, otherwise as {@link nack}: for a message whose handler failed. */
   reject(options?: { readonly requeue?: boolean | undefined }): Effect.Effect<boolean> {
-    return Effect.sync(() => this.#take()?.reject(this.deliveryTag, options?.requeue === true) === true)
+    return Effect.sync(() => this.rejectUnsafe(options?.requeue === true))
   }
 
   /** @internal */
@@ -222,6 +222,11 @@ export class Delivery {
   /** @internal */
   nackUnsafe(multiple: boolean, requeue: boolean): boolean {
     return this.#take()?.nack(this.deliveryTag, multiple, requeue) === true
+  }
+
+  /** @internal */
+  rejectUnsafe(requeue: boolean): boolean {
+    return this.#take()?.reject(this.deliveryTag, requeue) === true
   }
 
   /** Returns the acknowledgements to settle it with, once. */

@@ -133,13 +133,14 @@ describe("the supervision of an AmqpConsumer", () => {
       assert.deepStrictEqual(yield* consumers, [])
     })))
 
-  it.effect("a consumer whose queue stays deleted says so, and ends with NotFound after three heartbeats", () =>
+  it.effect("a consumer whose queue stays deleted says so, and ends with NotFound when its patience is over", () =>
     onMemory(Effect.gen(function*() {
       const channel = yield* AmqpChannel.AmqpChannel
       yield* channel.declareQueue({ name: "elsewhere" })
-      const running = yield* Effect.forkChild(AmqpConsumer.run("elsewhere", () => Effect.void), {
-        startImmediately: true
-      })
+      const running = yield* Effect.forkChild(
+        AmqpConsumer.run("elsewhere", () => Effect.void, { missingQueueTimeout: "30 seconds" }),
+        { startImmediately: true }
+      )
       yield* pass(60_000)
       yield* channel.deleteQueue("elsewhere")
       yield* pass(29_000)
@@ -157,7 +158,7 @@ describe("the supervision of an AmqpConsumer", () => {
       const broker = yield* AmqpMemory.AmqpMemory
       const channel = yield* AmqpChannel.AmqpChannel
       yield* channel.declareQueue({ name: "elsewhere" })
-      const consumer = yield* AmqpConsumer.make("elsewhere", () => Effect.void)
+      const consumer = yield* AmqpConsumer.make("elsewhere", () => Effect.void, { missingQueueTimeout: "30 seconds" })
       yield* channel.deleteQueue("elsewhere")
       yield* pass(60_000)
       assert.strictEqual((yield* Effect.flip(consumer.ended)).reason._tag, "NotFound")

@@ -23,6 +23,7 @@ describe("the dispatcher of a consumer", () => {
           Effect.runFork(Effect.callback<void>((resume) => {
             finish = () => resume(Effect.void)
           })),
+        isPartial: () => false,
         resolve: () => Effect.runFork(Effect.succeed("requeue")),
         onSettled() {},
         flush() {}

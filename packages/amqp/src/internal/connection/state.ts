@@ -138,12 +138,24 @@ export interface Detached {
 }
 
 /**
+ * A consumer gets no messages because its program paused it.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export interface Paused {
+  readonly _tag: "Paused"
+  readonly queue: string
+  readonly since: Date
+}
+
+/**
  * Says if a consumer gets the messages of its queue, since when, and if not, why.
  *
  * @category models
  * @since 0.1.0
  */
-export type ConsumerHealth = Attached | Detached
+export type ConsumerHealth = Attached | Detached | Paused
 
 /**
  * The connection and its consumers at one moment.

@@ -17,6 +17,8 @@ export interface GuardOptions<T> {
   readonly dispatcher: Dispatcher<T>
   readonly ackTimeout: Duration.Duration
   readonly whenAckTimeout: "warn" | "interrupt"
+  /** A message that is given back comes again; on a stream it does not. */
+  readonly takesBack: boolean
   /** Where the handler of a portion runs, so that a warning about it has its annotations. */
   readonly contextOf: (content: T) => Context.Context<never>
 }
@@ -24,7 +26,7 @@ export interface GuardOptions<T> {
 // When the guard acts, as a part of the broker's timeout.
 const patience = 0.8
 
-/** Warns of portions that are near the timeout, or gives them back, for ever. */
+/** Warns of handlers that are near the timeout or interrupts them, and gives back what waits for one, for ever. */
 export const guard = Effect.fnUntraced(function*<T>(options: GuardOptions<T>): Effect.fn.Return<never> {
   const { dispatcher } = options
   const clock = yield* Clock.Clock
@@ -36,32 +38,40 @@ export const guard = Effect.fnUntraced(function*<T>(options: GuardOptions<T>): E
     const now = Monotonic.millis(clock)
     let next = now + limit
     let waiting = 0
-    // What has not begun first, because an interrupted handler makes room for it.
-    const unsettled = Array.from(dispatcher.unsettled()).toReversed()
-    const interrupts = options.whenAckTimeout === "interrupt" &&
-      unsettled.some((portion) => portion.state !== "Waiting" && portion.arrivedAt + limit <= now && !seen.has(portion))
+    const unsettled = Array.from(dispatcher.unsettled())
+    const isDue = (portion: Portion<T>) => portion.arrivedAt + limit <= now
+    // Everything that waits goes back together, or the order would be lost; and behind a handler that is interrupted it
+    // would begin with hardly any time left, be interrupted as well, and so for ever.
+    const givesBack = options.takesBack && unsettled.some((portion) =>
+      isDue(portion) && !seen.has(portion) &&
+      (portion.state === "Waiting" || options.whenAckTimeout === "interrupt")
+    )
     for (const portion of unsettled) {
-      // What waits behind a handler that is interrupted goes back too, or it would begin with hardly any time left, be
-      // interrupted as well, and so for ever.
-      const due = interrupts && portion.state === "Waiting" ? now : portion.arrivedAt + limit
-      if (due > now) {
-        next = Math.min(next, due)
+      if (portion.state !== "Waiting") continue
+      if (givesBack) {
+        waiting++
+        dispatcher.interrupt(portion)
+      } else if (!isDue(portion)) next = Math.min(next, portion.arrivedAt + limit)
+    }
+    // What waits first, because an interrupted handler makes room for it.
+    for (const portion of unsettled) {
+      if (portion.state !== "Handling" && portion.state !== "Resolving") continue
+      if (!isDue(portion)) {
+        next = Math.min(next, portion.arrivedAt + limit)
         continue
       }
       if (seen.has(portion)) continue
       seen.add(portion)
-      if (portion.state === "Waiting") waiting++
-      else {
-        yield* Effect.logWarning("AMQP handler is near the broker's delivery acknowledgement timeout", {
-          unacknowledgedMillis: now - portion.arrivedAt,
-          timeoutMillis
-        }).pipe(Effect.provideContext(options.contextOf(portion.content)))
-      }
+      yield* Effect.logWarning("AMQP handler is near the broker's delivery acknowledgement timeout", {
+        unacknowledgedMillis: now - portion.arrivedAt,
+        timeoutMillis
+      }).pipe(Effect.provideContext(options.contextOf(portion.content)))
       if (options.whenAckTimeout === "interrupt") dispatcher.interrupt(portion)
     }
     if (waiting > 0) {
       yield* Effect.logWarning(
-        "AMQP messages wait for a handler near the broker's delivery acknowledgement timeout: lower the prefetch",
+        "AMQP messages that waited for a handler until near the broker's delivery acknowledgement timeout are given " +
+          "back: lower the prefetch",
         { waiting, timeoutMillis }
       )
     }

@@ -35,10 +35,10 @@ export class Batcher {
     if (this.#batch.length === this.#options.size) this.#close()
   }
 
-  /** Forgets what was gathered; returns how many deliveries that were. */
-  forget(): number {
+  /** Forgets the deliveries that were gathered, and returns them. */
+  forget(): ReadonlyArray<Delivery> {
     this.#stopWindow?.()
-    return this.#batch.splice(0).length
+    return this.#batch.splice(0)
   }
 
   #close(): void {

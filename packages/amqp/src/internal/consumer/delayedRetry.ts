@@ -92,7 +92,7 @@ export const delaysOf = (schedule: Schedule.Schedule<unknown>): Effect.Effect<Re
   }).pipe(Effect.provideService(Random.Random, noChance))
 
 // What the broker writes itself, and would read as if it had happened to the copy.
-const brokersOwn = /^x-(death|delivery-count|acquired-count|(first|last)-death-.*)$/
+const brokersOwn = /^x-(death|delivery-count|acquired-count|stream-offset|(first|last)-death-.*)$/
 
 // The broker would route the copy by it, to other queues as well.
 const isRoute = (header: string): boolean => header === "CC" || header === "BCC"
@@ -118,7 +118,8 @@ const headersOf = ({ properties }: Delivery, added: Headers): Pick<Message, "hea
   return { headers: { ...headers, ...added } }
 }
 
-const copyTo = (routingKey: string, delivery: Delivery, queue: string): Message => {
+/** Copies a message to a queue through the default exchange, as an attempt that `queue` counts. */
+export const copyTo = (routingKey: string, delivery: Delivery, queue: string): Message => {
   const properties = delivery.properties
   return {
     routingKey,

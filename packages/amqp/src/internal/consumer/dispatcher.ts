@@ -2,9 +2,8 @@
  * Hands portions to handlers, so many at a time. Plain synchronous code, because it runs once or twice per message; the
  * only fibers are the handlers'. Only `#settle` settles a portion, and only `#settle` tells the worker its fate.
  */
-import * as Cause from "effect/Cause"
 import type * as Clock from "effect/Clock"
-import type * as Exit from "effect/Exit"
+import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import * as Monotonic from "../monotonic.ts"
 import type { WakeLater } from "../wakeLater.ts"
@@ -21,8 +20,10 @@ export interface DispatcherOptions<T> {
   readonly wakeLater: WakeLater
   /** Starts the handler. User code: it may throw. */
   readonly handle: (portion: Portion<T>) => Fiber.Fiber<unknown, unknown>
-  /** Starts the failure policy after a handler that did not succeed. */
-  readonly resolve: (portion: Portion<T>, cause: Cause.Cause<unknown>) => Fiber.Fiber<PortionFate>
+  /** Tells that what a handler succeeded with speaks of messages that failed. */
+  readonly isPartial: (value: unknown) => boolean
+  /** Starts the failure policy after a handler that did not succeed, or only in part. */
+  readonly resolve: (portion: Portion<T>, exit: Exit.Exit<unknown, unknown>) => Fiber.Fiber<PortionFate>
   /** Writes the fate of a portion, and counts it. */
   readonly onSettled: (portion: Portion<T>, fate: PortionFate) => void
   /** Writes and counts what was settled since the last flush. */
@@ -82,22 +83,26 @@ export class Dispatcher<T> {
     })
   }
 
-  /** Forgets what no handler has begun with, because the broker has it back. */
-  forget(): void {
+  /** Forgets what no handler has begun with, and returns it. */
+  forget(): ReadonlyArray<Portion<T>> {
+    const forgotten: Array<Portion<T>> = []
     for (const portion of this.#queued()) {
-      if (portion.state === "Waiting") portion.state = "Forgotten"
+      if (portion.state !== "Waiting") continue
+      portion.state = "Forgotten"
+      forgotten.push(portion)
     }
     this.#buffer = []
     this.#head = 0
     for (const lane of this.#lanes.values()) lane.length = 0
     for (const portion of this.#ready) this.#lanes.delete(portion.key!)
     this.#ready = []
+    return forgotten
   }
 
-  /** Begins nothing more, and forgets what has not begun. */
-  stop(): void {
+  /** Begins nothing more; forgets what has not begun, and returns it. */
+  stop(): ReadonlyArray<Portion<T>> {
     this.#state = "Stopped"
-    this.forget()
+    return this.forget()
   }
 
   /** Calls back once, when no handler runs. */
@@ -106,9 +111,9 @@ export class Dispatcher<T> {
     else this.#onIdle = onIdle
   }
 
-  /** Gives a portion back: requeues it at once if no handler has begun, else interrupts the handler first. */
+  /** Gives a portion back: at once if no handler has begun with it, else when its handler is interrupted. */
   interrupt(portion: Portion<T>): void {
-    if (portion.state === "Waiting") this.#settle(portion, "requeue")
+    if (portion.state === "Waiting") this.#settle(portion, "giveBack")
     else if (portion.state === "Handling" || portion.state === "Resolving") {
       portion.isInterrupted = true
       portion.fiber?.interruptUnsafe()
@@ -149,7 +154,7 @@ export class Dispatcher<T> {
         key = String(keyOf(portion.content))
       } catch (error) {
         this.#busy.add(portion)
-        this.#resolve(portion, Cause.die(error))
+        this.#resolve(portion, Exit.die(error))
         continue
       }
       portion.key = key
@@ -171,7 +176,7 @@ export class Dispatcher<T> {
     try {
       fiber = this.#options.handle(portion)
     } catch (error) {
-      this.#resolve(portion, Cause.die(error))
+      this.#resolve(portion, Exit.die(error))
       return
     }
     const exit = fiber.pollUnsafe()
@@ -181,17 +186,17 @@ export class Dispatcher<T> {
   }
 
   #handled(portion: Portion<T>, exit: Exit.Exit<unknown, unknown>): void {
-    if (exit._tag === "Success") this.#finish(portion, "ack")
-    else this.#resolve(portion, exit.cause)
+    if (exit._tag === "Success" && !this.#options.isPartial(exit.value)) this.#finish(portion, "ack")
+    else this.#resolve(portion, exit)
   }
 
-  #resolve(portion: Portion<T>, cause: Cause.Cause<unknown>): void {
+  #resolve(portion: Portion<T>, exit: Exit.Exit<unknown, unknown>): void {
     portion.state = "Resolving"
-    const fiber = this.#options.resolve(portion, cause)
+    const fiber = this.#options.resolve(portion, exit)
     portion.fiber = fiber
     // Interrupted, or broken by the user's policy itself: then the message is to come again, or to be looked at.
     fiber.addObserver((exit) =>
-      this.#finish(portion, exit._tag === "Success" ? exit.value : portion.isInterrupted ? "requeue" : "deadLetter")
+      this.#finish(portion, exit._tag === "Success" ? exit.value : portion.isInterrupted ? "giveBack" : "deadLetter")
     )
   }
 

@@ -6,14 +6,18 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type { Delivery } from "../../AmqpDelivery.ts"
 import type { PublishErrorReason } from "../../PublishError.ts"
+import { HandlerDecision } from "./decision.ts"
 import type { Delays } from "./delayedRetry.ts"
 import type { PortionFate, Unhandled } from "./fate.ts"
 import type { Retry } from "./options.ts"
+import type { QueueTraits } from "./traits.ts"
 
 /** What a policy may answer for a message whose handler failed with a typed error. */
 export type Outcome =
   | "deadLetter"
+  | "drop"
   | "requeue"
+  | "giveBack"
   | Retry
 
 /** The end of a handler that did not succeed. */
@@ -33,12 +37,56 @@ const requeuePause = Duration.seconds(1)
 
 /** Makes the judgement of failures, which logs what it decides. */
 export const make = <T, E>(options: {
+  readonly queue: string
+  readonly traits: QueueTraits
   readonly onFailure: Outcome | ((error: E, content: T) => Outcome)
   readonly delays: Delays
   /** Settles one message, and counts it. */
   readonly settle: (delivery: Delivery, fate: Unhandled) => void
 }): (failure: Failure<T, E>) => Effect.Effect<PortionFate> => {
-  const { delays, onFailure, settle } = options
+  const { delays, onFailure, queue, settle, traits } = options
+  const isStream = traits.type === "stream"
+
+  const sayOfEach = (
+    deliveries: ReadonlyArray<Delivery>,
+    say: (message: string, of: Readonly<Record<string, unknown>>) => Effect.Effect<void>,
+    message: string
+  ): Effect.Effect<void> =>
+    Effect.forEach(
+      deliveries,
+      ({ deliveryTag, isSettled, isStale, messageId }) =>
+        isSettled || isStale ? Effect.void : say(message, { queue, messageId, deliveryTag }),
+      { discard: true }
+    )
+
+  /** Refuses messages for good, and says by name which of them are lost with that. */
+  const refuse = (deliveries: ReadonlyArray<Delivery>): Effect.Effect<"deadLetter" | "drop"> =>
+    isStream
+      ? Effect.as(
+        sayOfEach(deliveries, Effect.logError, "AMQP message passed over: a stream takes no message back"),
+        "drop"
+      )
+      : traits.deadLetters === undefined
+      ? Effect.as(
+        sayOfEach(
+          deliveries,
+          Effect.logWarning,
+          "AMQP message refused: dropped unless its queue has a dead letter exchange"
+        ),
+        "deadLetter"
+      )
+      : traits.deadLetters
+      ? Effect.succeed("deadLetter")
+      : Effect.as(
+        sayOfEach(deliveries, Effect.logError, "AMQP message dropped: its queue has no dead letter exchange"),
+        "drop"
+      )
+
+  /** Puts messages back; a stream takes none, and goes on. */
+  const putBack = (
+    deliveries: ReadonlyArray<Delivery>,
+    fate: "requeue" | "giveBack"
+  ): Effect.Effect<PortionFate> => isStream ? refuse(deliveries) : Effect.succeed(fate)
 
   /** Copies a message to where its next attempt waits, unless that would multiply it, and settles it then. */
   const delay = (delivery: Delivery, policy: Retry, failure: unknown): Effect.Effect<void> =>
@@ -52,9 +100,15 @@ export const make = <T, E>(options: {
         ),
       onFailure: (error) =>
         error._tag === "PublishError" && hopeless.has(error.reason._tag)
-          ? Effect.andThen(
-            Effect.sync(() => settle(delivery, "deadLetter")),
-            Effect.logError("AMQP message cannot be published again, dead-lettering it", { reason: error.message })
+          ? Effect.logError("AMQP message cannot be published again, dead-lettering it", { reason: error.message })
+            .pipe(
+              Effect.andThen(refuse([delivery])),
+              Effect.andThen((fate) => Effect.sync(() => settle(delivery, fate)))
+            )
+          : isStream
+          ? Effect.logError("AMQP message could not be delayed, trying again", { reason: error.message }).pipe(
+            Effect.andThen(Effect.sleep(requeuePause)),
+            Effect.andThen(Effect.suspend(() => delay(delivery, policy, failure)))
           )
           : Effect.logError("AMQP message could not be delayed, requeueing it", { reason: error.message }).pipe(
             Effect.andThen(Effect.sleep(requeuePause)),
@@ -62,35 +116,60 @@ export const make = <T, E>(options: {
           )
     })
 
+  const follow = (
+    outcome: Outcome,
+    deliveries: ReadonlyArray<Delivery>,
+    failure: unknown
+  ): Effect.Effect<PortionFate> => {
+    switch (outcome) {
+      case "deadLetter":
+        return refuse(deliveries)
+      case "drop":
+        return Effect.succeed("drop")
+      case "requeue":
+      case "giveBack":
+        return putBack(deliveries, outcome)
+      default:
+        return Effect.as(
+          Effect.forEach(deliveries, (delivery) => delay(delivery, outcome, failure), {
+            concurrency: "unbounded",
+            discard: true
+          }),
+          "each"
+        )
+    }
+  }
+
   const judge = ({ cause, content, deliveries, isInterrupted }: Failure<T, E>): Effect.Effect<PortionFate> => {
-    if (isInterrupted && Cause.hasInterrupts(cause)) return Effect.succeed("requeue")
+    // What is interrupted at the end of a stream's consumer is read again by the next one.
+    if (isInterrupted && Cause.hasInterrupts(cause)) return Effect.succeed("giveBack")
     if (Cause.hasDies(cause)) {
-      return Effect.as(Effect.logError("AMQP handler died, its message is dead-lettered", cause), "deadLetter")
+      return Effect.andThen(
+        Effect.logError("AMQP handler died, its message is dead-lettered", cause),
+        refuse(deliveries)
+      )
     }
     const error = Cause.findErrorOption(cause)
     if (error._tag === "None") {
       // Requeued each time, the message of a handler that always interrupts itself would go round without a pause.
       const isSecondTime = deliveries.some((delivery) => delivery.redelivered)
-      return Effect.as(Effect.logWarning("AMQP handler interrupted itself"), isSecondTime ? "deadLetter" : "requeue")
-    }
-    const outcome = typeof onFailure === "function" ? onFailure(error.value, content) : onFailure
-    const logged = Effect.logWarning("AMQP handler failed", cause)
-    return typeof outcome === "object"
-      ? logged.pipe(
-        Effect.andThen(
-          Effect.forEach(deliveries, (delivery) => delay(delivery, outcome, error.value), {
-            concurrency: "unbounded",
-            discard: true
-          })
-        ),
-        Effect.as("each")
+      return Effect.andThen(
+        Effect.logWarning("AMQP handler interrupted itself"),
+        isSecondTime ? refuse(deliveries) : putBack(deliveries, "requeue")
       )
-      : Effect.as(logged, outcome)
+    }
+    if (error.value instanceof HandlerDecision) return follow(error.value.fate, deliveries, error.value)
+    const outcome = typeof onFailure === "function" ? onFailure(error.value, content) : onFailure
+    return Effect.andThen(Effect.logWarning("AMQP handler failed", cause), follow(outcome, deliveries, error.value))
   }
 
   return (failure) =>
-    Effect.tapDefect(
-      Effect.suspend(() => judge(failure)),
-      (defect) => Effect.logError("AMQP failure policy died, its message is dead-lettered", defect)
+    Effect.suspend(() => judge(failure)).pipe(
+      Effect.catchDefect((defect) =>
+        Effect.andThen(
+          Effect.logError("AMQP failure policy died, its message is dead-lettered", defect),
+          refuse(failure.deliveries)
+        )
+      )
     )
 }

@@ -35,8 +35,14 @@ const duration = Metric.histogram("amqp_consumer_handler_duration", {
 export interface ConsumerCounts {
   readonly delivered: number
   readonly acked: number
+  /** Messages that were refused and that the dead letter exchange keeps, if the queue has one. */
   readonly deadLettered: number
+  /** Messages that were refused where no dead letter exchange keeps them, or passed over on a stream. */
+  readonly dropped: number
+  /** Messages that failed and went back to their queue at once. */
   readonly requeued: number
+  /** Messages that went back to their queue though nothing failed: at the end, or at the acknowledgement timeout. */
+  readonly givenBack: number
   readonly retried: number
   readonly parked: number
   /** Acknowledgements that came after their channel was gone: those messages come again. */
@@ -58,7 +64,14 @@ export class ConsumerMetrics {
   delivered = 0
   acked = 0
   stale = 0
-  readonly unhandled: Record<Unhandled, number> = { deadLetter: 0, requeue: 0, retry: 0, park: 0 }
+  readonly unhandled: Record<Unhandled, number> = {
+    deadLetter: 0,
+    drop: 0,
+    requeue: 0,
+    giveBack: 0,
+    retry: 0,
+    park: 0
+  }
 
   constructor(queue: string, context: Context.Context<never>, inProgressNow: () => number) {
     const attributes = { queue }
@@ -73,7 +86,9 @@ export class ConsumerMetrics {
       [Metric.withAttributes(acked, attributes), () => this.acked],
       [Metric.withAttributes(stale, attributes), () => this.stale],
       failedBy("deadLetter"),
+      failedBy("drop"),
       failedBy("requeue"),
+      failedBy("giveBack"),
       failedBy("retry"),
       failedBy("park")
     ]
@@ -105,7 +120,9 @@ export class ConsumerMetrics {
       delivered: this.delivered,
       acked: this.acked,
       deadLettered: this.unhandled.deadLetter,
+      dropped: this.unhandled.drop,
       requeued: this.unhandled.requeue,
+      givenBack: this.unhandled.giveBack,
       retried: this.unhandled.retry,
       parked: this.unhandled.park,
       stale: this.stale,

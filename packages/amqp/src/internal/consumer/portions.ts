@@ -9,7 +9,8 @@ import type * as Scope from "effect/Scope"
 import type { Delivery } from "../../AmqpDelivery.ts"
 import type { Batch } from "./batcher.ts"
 import { Batcher } from "./batcher.ts"
-import type { PortionFate } from "./fate.ts"
+import type { Fate } from "./fate.ts"
+import { write } from "./fate.ts"
 
 /**
  * The state of a portion:
@@ -45,8 +46,10 @@ export class Portion<T> {
 export interface PortionKind<T> {
   readonly first: (content: T) => Delivery
   readonly all: (content: T) => ReadonlyArray<Delivery>
+  /** Returns what the failure policy is given of a message that failed alone. */
+  readonly of: (delivery: Delivery) => T
   /** Writes the fate of a portion; returns for how many messages it was written. */
-  readonly settle: (content: T, fate: Exclude<PortionFate, "each">) => number
+  readonly settle: (content: T, fate: Fate) => number
   /** Makes portions of deliveries. */
   readonly intake: (offer: (content: T, arrivedAt: number) => void) => Effect.Effect<Intake, never, Scope.Scope>
 }
@@ -54,32 +57,29 @@ export interface PortionKind<T> {
 /** Takes deliveries in; called inside driver callbacks. */
 export interface Intake {
   readonly offer: (delivery: Delivery, arrivedAt: number) => void
-  /** Forgets the deliveries that are no portion yet; returns how many they were. */
-  readonly forget: () => number
+  /** Forgets the deliveries that are no portion yet, and returns them. */
+  readonly forget: () => ReadonlyArray<Delivery>
 }
-
-const settle = (delivery: Delivery, fate: Exclude<PortionFate, "each">): boolean =>
-  fate === "ack"
-    ? delivery.ackSoonUnsafe()
-    : delivery.nackUnsafe(false, fate === "requeue")
 
 /** Single deliveries. */
 export const singly: PortionKind<Delivery> = {
   first: (delivery) => delivery,
   all: (delivery) => [delivery],
-  settle: (delivery, fate) => settle(delivery, fate) ? 1 : 0,
-  intake: (offer) => Effect.succeed({ offer, forget: () => 0 })
+  of: (delivery) => delivery,
+  settle: (delivery, fate) => write(delivery, fate) ? 1 : 0,
+  intake: (offer) => Effect.succeed({ offer, forget: () => [] })
 }
 
 /** Batches of at most `size` deliveries, gathered for at most `within`. */
 export const inBatches = (size: number, within: Duration.Duration): PortionKind<Batch> => ({
   first: ([first]) => first,
   all: (batch) => batch,
+  of: (delivery) => [delivery],
   settle(batch, fate) {
     const open = batch.filter((delivery) => !delivery.isSettled)
     // Batches are handled one by one and in order, so that everything before this one is settled.
     if (fate === "ack" && open.at(-1)?.ackUnsafe(true) === true) return open.length
-    return open.filter((delivery) => settle(delivery, fate)).length
+    return open.filter((delivery) => write(delivery, fate)).length
   },
   intake: (onBatch) =>
     Effect.map(FiberSet.makeRuntime<never>(), (runFork) =>

@@ -1,5 +1,6 @@
 /**
- * Deliveries as a stream. A chunk is what came since the last pull, without what was lost with its channel.
+ * Deliveries as a stream. What was not acknowledged when the stream ends goes back to the queue: what the stream has not
+ * emitted is given back, and what its reader had in its hands counts as a failed delivery.
  */
 import type { NonEmptyArray, NonEmptyReadonlyArray } from "effect/Array"
 import * as Effect from "effect/Effect"
@@ -8,9 +9,11 @@ import * as Stream from "effect/Stream"
 import type { AmqpConnection } from "../../AmqpConnection.ts"
 import type { Delivery } from "../../AmqpDelivery.ts"
 import type { AmqpError } from "../../AmqpError.ts"
+import { isRabbitMqSince } from "../connection/brokerVersion.ts"
 import * as WakeLater from "../wakeLater.ts"
 import type { AttachmentOptions } from "./attachment.ts"
 import { attach } from "./attachment.ts"
+import { write } from "./fate.ts"
 
 /** Consumes until the scope ends. */
 export const make = Effect.fnUntraced(function*(
@@ -21,9 +24,14 @@ export const make = Effect.fnUntraced(function*(
   let buffer: Array<Delivery> = []
   let failure: AmqpError | undefined
   let onChange: (() => void) | undefined
+  /** A delivery counts by what was done with it, so that only those leave that their reader takes. */
+  let leaveOneByOne = false
 
   const attachment = yield* attach(connection, options, {
-    onOpened() {},
+    onOpened(_acknowledgements, session) {
+      const { type } = options.traits
+      leaveOneByOne = (type === "quorum" || type === "unknown") && isRabbitMqSince(session.driver, 4, 3)
+    },
     onDelivery(delivery) {
       // The prefetch bounds it.
       buffer.push(delivery)
@@ -34,7 +42,16 @@ export const make = Effect.fnUntraced(function*(
     },
     onStale() {}
   })
-  yield* Effect.addFinalizer(() => attachment.cancel)
+  yield* Effect.addFinalizer(() =>
+    Effect.andThen(
+      attachment.stop,
+      Effect.sync(() => {
+        // Without a cancel, what is nacked would come back at once.
+        if (options.keepOrder) return
+        for (const delivery of buffer) write(delivery, "giveBack")
+      })
+    )
+  )
   yield* attachment.ended.pipe(
     Effect.catch((error) =>
       Effect.sync(() => {
@@ -45,15 +62,19 @@ export const make = Effect.fnUntraced(function*(
     Effect.forkScoped
   )
 
+  const take = (): NonEmptyReadonlyArray<Delivery> | undefined => {
+    if (buffer.length === 0) return undefined
+    const chunk = leaveOneByOne ? buffer.splice(0, 1) : buffer
+    if (chunk === buffer) buffer = []
+    return chunk as NonEmptyArray<Delivery>
+  }
   const pull = Effect.callback<NonEmptyReadonlyArray<Delivery>, AmqpError>((resume) => {
     const answer = () => {
       // Before resuming: that runs the fiber at once, which may well wait for the next change already.
       onChange = undefined
-      if (buffer.length > 0) {
-        const chunk = buffer as NonEmptyArray<Delivery>
-        buffer = []
-        resume(Effect.succeed(chunk))
-      } else if (failure !== undefined) resume(Effect.fail(failure))
+      const chunk = take()
+      if (chunk !== undefined) resume(Effect.succeed(chunk))
+      else if (failure !== undefined) resume(Effect.fail(failure))
       else onChange = answer
     }
     answer()

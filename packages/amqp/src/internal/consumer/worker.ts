@@ -9,10 +9,13 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as References from "effect/References"
 import type * as Scope from "effect/Scope"
+import type { Delivery } from "../../AmqpDelivery.ts"
 import type { AmqpError } from "../../AmqpError.ts"
 import { allOrNothing } from "../allOrNothing.ts"
+import { isRabbitMqSince } from "../connection/brokerVersion.ts"
 import { labelOf } from "../connection/queueName.ts"
 import { AmqpConnection } from "../connection/service.ts"
+import type { Session } from "../connection/session.ts"
 import type { Acknowledgements } from "../delivery/acknowledgements.ts"
 import * as Monotonic from "../monotonic.ts"
 import * as WakeLater from "../wakeLater.ts"
@@ -20,17 +23,25 @@ import { keyTemplate } from "../wire/destination.ts"
 import { guard } from "./ackTimeout.ts"
 import type { Attachment } from "./attachment.ts"
 import { attach } from "./attachment.ts"
+import type { HandlerDecision } from "./decision.ts"
 import * as DelayedRetry from "./delayedRetry.ts"
 import { Dispatcher } from "./dispatcher.ts"
 import { HandlerTimeout } from "./errors.ts"
 import * as FailurePolicy from "./failurePolicy.ts"
+import type { Fate, PortionFate } from "./fate.ts"
+import { write } from "./fate.ts"
 import type { ConsumerCounts } from "./metrics.ts"
 import { ConsumerMetrics } from "./metrics.ts"
 import type { FailurePolicy as Policy, HandlingOptions, Source } from "./options.ts"
-import { resolveSource, resolveTiming } from "./options.ts"
+import { resolvePolicy, resolveSource, resolveTiming } from "./options.ts"
+import type { BatchOutcomes } from "./outcomes.ts"
+import { isPartial } from "./outcomes.ts"
 import type { Portion, PortionKind } from "./portions.ts"
+import * as Renewal from "./renewal.ts"
 import type { SpanOptions, TemplatedOptions } from "./span.ts"
 import { withConsumerSpan } from "./span.ts"
+import type { QueueTraits } from "./traits.ts"
+import { deliveryLimitOn } from "./traits.ts"
 
 /** What handlers find, except the scope that each handler has for itself. */
 export type HandlerContext<R> = Context.Context<Exclude<R, Scope.Scope>>
@@ -39,7 +50,7 @@ export type HandlerContext<R> = Context.Context<Exclude<R, Scope.Scope>>
 export interface WorkerOptions<T, E, R> {
   readonly queue: Source
   readonly handler: (content: T) => Effect.Effect<unknown, E, R>
-  readonly options: HandlingOptions<E, T>
+  readonly options: HandlingOptions<Exclude<E, HandlerDecision>, T>
   readonly portions: PortionKind<T>
   /** Messages of all portions that are handled at once. */
   readonly atOnce: number
@@ -50,7 +61,7 @@ export interface WorkerOptions<T, E, R> {
 }
 
 /** A worker at work. */
-export interface Worker extends Pick<Attachment, "health" | "ended"> {
+export interface Worker extends Pick<Attachment, "health" | "ended" | "pause" | "resume"> {
   readonly counts: () => ConsumerCounts
 }
 
@@ -92,29 +103,85 @@ const equip = <T, E, R>(
   return handle
 }
 
+/** What the consumer's policy loses, said once when it attaches. */
+const sayWhatIsDropped = <E, T>(
+  queue: string,
+  { deadLetters, type }: QueueTraits,
+  policy: Policy<E, T>
+): Effect.Effect<void> => {
+  if (policy === "drop" || type === "stream" || deadLetters === true) return Effect.void
+  const refuses = policy === "deadLetter" || typeof policy === "function"
+  if (deadLetters === undefined) {
+    return refuses
+      ? Effect.logWarning(
+        "AMQP consumer refuses messages whose handler fails: they are dropped unless the queue has a dead letter exchange",
+        { queue }
+      )
+      : Effect.void
+  }
+  return Effect.logWarning(
+    refuses
+      ? "AMQP consumer drops messages whose handler fails: its queue has no dead letter exchange"
+      : "AMQP consumer drops messages whose handler dies: its queue has no dead letter exchange",
+    { queue }
+  )
+}
+
 const begin = Effect.fnUntraced(function*<T, E, R>(
   workerOptions: WorkerOptions<T, E, R>
 ): Effect.fn.Return<Worker, AmqpError, AmqpConnection | Scope.Scope> {
   const { options, portions } = workerOptions
-  const timing = yield* resolveTiming(options)
   const source = yield* resolveSource(workerOptions.queue, options, workerOptions.atOnce)
+  const { keepOrder, noAck, traits } = source
+  const timing = yield* resolveTiming(options, source)
+  const onFailure = yield* resolvePolicy(options.onFailure, source)
   const handler = equip(workerOptions, timing.handlerTimeout)
   const context: Context.Context<Exclude<R, Scope.Scope>> = workerOptions.context
-  const onFailure: Policy<E, T> = options.onFailure ?? "deadLetter"
   const connection = yield* AmqpConnection
   const clock = yield* Clock.Clock
   const queue = labelOf(source.queue)
   const delays = yield* DelayedRetry.make(source.queue)
+  const renewal = yield* Renewal.make(queue)
   if (typeof onFailure === "object") yield* delays.prepare(onFailure)
-  const judge = FailurePolicy.make<T, E | HandlerTimeout>({
-    onFailure,
-    delays,
-    settle(delivery, fate) {
-      const written = fate === "retry" || fate === "park"
-        ? delivery.ackUnsafe(false)
-        : delivery.nackUnsafe(false, fate === "requeue")
-      if (written) metrics.unhandled[fate]++
+
+  /** Where messages are acknowledged now. */
+  let on: { readonly acknowledgements: Acknowledgements; readonly session: Session } | undefined
+  const flush = (): void => {
+    on?.acknowledgements.flush()
+    metrics.flush()
+  }
+  const count = (fate: Fate, messages: number): void => {
+    if (fate === "ack") metrics.acked += messages
+    else metrics.unhandled[fate] += messages
+  }
+  /** The queue would dead-letter or drop the message if it came back once more. */
+  const isAtLimit = (delivery: Delivery): boolean => {
+    if (on === undefined || delivery.epoch !== on.session.epoch || isRabbitMqSince(on.session.driver, 4, 3)) {
+      return false
     }
+    const limit = deliveryLimitOn(on.session, traits)
+    const deliveries = delivery.properties.headers?.["x-delivery-count"]
+    return limit !== undefined && typeof deliveries === "number" && deliveries >= limit
+  }
+  const giveBack = (delivery: Delivery): void => {
+    if (delivery.isSettled || delivery.isStale) {
+      if (write(delivery, "giveBack")) count("giveBack", 1)
+    } else if (isAtLimit(delivery)) renewal.renew(delivery, () => count("giveBack", 1))
+    else if (write(delivery, "giveBack")) count("giveBack", 1)
+  }
+  const settleOne = (delivery: Delivery, fate: Fate): void => {
+    if (noAck) count(fate, 1)
+    else if (fate === "giveBack") giveBack(delivery)
+    else if (write(delivery, fate)) count(fate, 1)
+  }
+
+  const judge = FailurePolicy.make<T, E | HandlerTimeout>({
+    queue,
+    traits,
+    // The policy is not asked about decisions.
+    onFailure: onFailure as Policy<E, T>,
+    delays,
+    settle: settleOne
   })
 
   const ownAnnotations = Context.get(context, References.CurrentLogAnnotations)
@@ -127,31 +194,45 @@ const begin = Effect.fnUntraced(function*<T, E, R>(
     )
   }
 
-  let acknowledgements: Acknowledgements | undefined
-  const flush = (): void => {
-    acknowledgements?.flush()
-    metrics.flush()
-  }
+  /** The fate of each message of a batch, some of which failed. */
+  const judgeEach = (content: T, outcomes: BatchOutcomes<E>): Effect.Effect<PortionFate> =>
+    Effect.as(
+      Effect.forEach(portions.all(content), (delivery) => {
+        const cause = outcomes.failed.get(delivery)
+        if (delivery.isSettled) return Effect.void
+        if (cause === undefined) return Effect.sync(() => settleOne(delivery, "ack"))
+        const alone = portions.of(delivery)
+        return judge({ content: alone, deliveries: [delivery], cause, isInterrupted: false }).pipe(
+          Effect.map((fate) => fate === "each" ? undefined : settleOne(delivery, fate)),
+          Effect.annotateLogs({ deliveryTag: delivery.deliveryTag, messageId: delivery.messageId })
+        )
+      }, { concurrency: "unbounded", discard: true }),
+      "each"
+    )
+
   const dispatcher: Dispatcher<T> = new Dispatcher<T>({
     concurrency: workerOptions.concurrency,
     keyOf: workerOptions.orderedBy,
     clock,
     wakeLater: yield* WakeLater.make,
     handle: ({ content }) => Effect.runForkWith(contextOf(content))(handler(content)),
-    resolve: ({ content, isInterrupted }, cause) =>
-      Effect.runForkWith(contextOf(content))(judge({
-        content,
-        deliveries: portions.all(content),
-        // The dispatcher passes on what it had from the handler, and does not look at it.
-        cause: cause as Cause.Cause<E | HandlerTimeout>,
-        isInterrupted
-      })),
+    isPartial,
+    // The dispatcher passes on what it had from the handler, and does not look at it.
+    resolve: ({ content, isInterrupted }, exit) =>
+      Effect.runForkWith(contextOf(content))(
+        exit._tag === "Success"
+          ? judgeEach(content, exit.value as BatchOutcomes<E>)
+          : judge({
+            content,
+            deliveries: portions.all(content),
+            cause: exit.cause as Cause.Cause<E | HandlerTimeout>,
+            isInterrupted
+          })
+      ),
     onSettled({ content, startedAt }, fate) {
-      if (fate !== "each") {
-        const written = portions.settle(content, fate)
-        if (fate === "ack") metrics.acked += written
-        else metrics.unhandled[fate] += written
-      }
+      if (fate === "giveBack" || noAck) {
+        for (const delivery of portions.all(content)) if (fate !== "each") settleOne(delivery, fate)
+      } else if (fate !== "each") count(fate, portions.settle(content, fate))
       if (startedAt !== undefined) metrics.handled(Monotonic.millis(clock) - startedAt)
     },
     flush
@@ -164,11 +245,16 @@ const begin = Effect.fnUntraced(function*<T, E, R>(
     for (const { content } of unsettled) messages += portions.all(content).length
     return messages
   }
-  /** Begins nothing more; returns how many messages had not begun. */
-  const stop = (): number => {
-    const all = messagesOf(dispatcher.unsettled())
-    dispatcher.stop()
-    return all - messagesOf(dispatcher.unsettled()) + intake.forget()
+  /** Deliveries that no handler is to begin with; `undefined` while handlers begin with what comes. */
+  let held: Array<Delivery> | undefined
+  /** Begins nothing more, and holds what has not begun and what still comes. */
+  const hold = (): void => {
+    held ??= []
+    for (const { content } of dispatcher.forget()) held.push(...portions.all(content))
+    held.push(...intake.forget())
+  }
+  const giveBackHeld = (): void => {
+    for (const delivery of held?.splice(0) ?? []) giveBack(delivery)
   }
   const idle = Effect.callback<void>((resume) => dispatcher.whenIdle(() => resume(Effect.void)))
   const interruptHandlers = Effect.suspend(() => {
@@ -179,30 +265,35 @@ const begin = Effect.fnUntraced(function*<T, E, R>(
 
   // Handlers may begin while the consumer is still being attached, and must not outlive it if that fails.
   yield* Effect.addFinalizer(() => {
-    stop()
+    hold()
     return interruptHandlers
   })
 
-  if (Duration.isFinite(timing.ackTimeout)) {
+  if (Duration.isFinite(timing.ackTimeout) && !noAck) {
     yield* Effect.forkScoped(guard({
       dispatcher,
       ackTimeout: timing.ackTimeout,
       whenAckTimeout: timing.whenAckTimeout,
+      takesBack: traits.type !== "stream",
       contextOf
     }))
   }
 
   const attachment = yield* attach(connection, source, {
-    onOpened(opened) {
-      acknowledgements?.flush()
-      acknowledgements = opened
+    onOpened(acknowledgements, session) {
+      on?.acknowledgements.flush()
+      on = { acknowledgements, session }
     },
     onDelivery(delivery) {
       metrics.delivered++
-      intake.offer(delivery, Monotonic.millis(clock))
+      if (held === undefined) intake.offer(delivery, Monotonic.millis(clock))
+      else held.push(delivery)
     },
     onDetached() {
-      acknowledgements?.flush()
+      on?.acknowledgements.flush()
+      // What the broker has sent with noAck it does not send again.
+      if (noAck) return
+      held?.splice(0)
       intake.forget()
       dispatcher.forget()
     },
@@ -211,6 +302,7 @@ const begin = Effect.fnUntraced(function*<T, E, R>(
       if (wasPromised) metrics.acked--
     }
   })
+  yield* sayWhatIsDropped(queue, traits, onFailure)
 
   yield* attachment.ended.pipe(
     Effect.catch((error) => Effect.logError("AMQP consumer ended", { queue, reason: error.message })),
@@ -220,20 +312,48 @@ const begin = Effect.fnUntraced(function*<T, E, R>(
   // After the channel's, so that it runs before: the channel is closed when the acknowledgements are written.
   yield* Effect.addFinalizer(() =>
     Effect.gen(function*() {
-      const waiting = stop()
+      // With noAck what waits would be lost, and is handled as well.
+      if (!noAck) hold()
       const begun = messagesOf(dispatcher.unsettled())
-      const delivered = metrics.delivered
-      yield* attachment.cancel
+      yield* attachment.stop
+      const released = held?.length ?? 0
+      if (!keepOrder) giveBackHeld()
       yield* Effect.timeoutOption(idle, timing.drainTimeout)
+      hold()
       const unfinished = messagesOf(dispatcher.unsettled())
       if (unfinished > 0) yield* interruptHandlers
+      // Without a cancel the broker sends what is nacked once more: the close of the channel gives the rest back.
+      if (keepOrder) held?.splice(0).filter(isAtLimit).forEach(giveBack)
+      else if (noAck) held?.splice(0).forEach((delivery) => settleOne(delivery, "drop"))
+      else giveBackHeld()
+      yield* renewal.settled
       flush()
-      const released = waiting + unfinished + metrics.delivered - delivered
       if (begun + released > 0) {
-        yield* Effect.logInfo("AMQP consumer drained", { queue, finished: begun - unfinished, released })
+        yield* Effect.logInfo("AMQP consumer drained", {
+          queue,
+          finished: begun - unfinished,
+          released: released + unfinished
+        })
       }
     })
   )
 
-  return { health: attachment.health, ended: attachment.ended, counts: () => metrics.counts() }
+  return {
+    health: attachment.health,
+    ended: attachment.ended,
+    counts: () => metrics.counts(),
+    pause: Effect.suspend(() => {
+      hold()
+      if (!keepOrder) return Effect.andThen(attachment.pause, Effect.sync(giveBackHeld))
+      return idle.pipe(
+        Effect.andThen(Effect.sync(flush)),
+        Effect.andThen(attachment.pause),
+        Effect.andThen(Effect.sync(() => void held?.splice(0)))
+      )
+    }),
+    resume: Effect.suspend(() => {
+      held = undefined
+      return attachment.resume
+    })
+  }
 })

@@ -17,6 +17,9 @@ export class Acknowledgements {
   readonly origin: Origin
   readonly #channel: DriverChannel
   readonly #onStale: (wasPromised: boolean) => void
+  #acknowledgesOnly: boolean
+  /** The broker has everything back, though the channel is still open. */
+  #isReleased = false
   /** An acknowledgement of many settled every tag up to this one. */
   #settledUpTo = 0
   /** Tags that were delivered and are not settled, in their order; empty unless {@link delivered} is called. */
@@ -24,19 +27,42 @@ export class Acknowledgements {
   /** Tags that the next flush acknowledges. */
   #due: Array<number> = []
 
-  constructor(channel: DriverChannel, origin: Origin, onStale: (wasPromised: boolean) => void) {
+  constructor(
+    channel: DriverChannel,
+    origin: Origin,
+    onStale: (wasPromised: boolean) => void,
+    options?: {
+      /** Acknowledges also what is refused: RabbitMQ 3.10 closes the connection at a refusal on a stream. */
+      readonly acknowledgesOnly?: boolean
+    }
+  ) {
     this.#channel = channel
     this.origin = origin
     this.#onStale = onStale
+    this.#acknowledgesOnly = options?.acknowledgesOnly === true
   }
 
   get isOpen(): boolean {
-    return this.#channel.isOpen()
+    return !this.#isReleased && this.#channel.isOpen()
   }
 
   /** True while a delivery that was told of waits for its acknowledgement. */
   get isAwaited(): boolean {
     return this.#outstanding.size > 0
+  }
+
+  /** Acknowledges from now on also what is refused. */
+  acknowledgeOnly(): void {
+    this.#acknowledgesOnly = true
+  }
+
+  /** Gives everything back that is out, because no more comes on the channel; later acknowledgements are stale. */
+  release(): void {
+    this.flush()
+    const last = Array.from(this.#outstanding).at(-1)
+    if (last !== undefined && !this.#acknowledgesOnly && this.isOpen) this.#channel.nackUnsafe(last, true, true)
+    this.#outstanding.clear()
+    this.#isReleased = true
   }
 
   /** Tells that an acknowledgement of many settled the tag. */
@@ -51,19 +77,24 @@ export class Acknowledgements {
 
   /** Writes `basic.ack`; returns `false` if the channel is gone, or if an acknowledgement of many settled the tag. */
   ack(tag: number, multiple: boolean): boolean {
-    return tag > this.#settledUpTo && this.#settled(tag, multiple, this.#channel.ackUnsafe(tag, multiple))
+    return tag > this.#settledUpTo &&
+      this.#settled(tag, multiple, !this.#isReleased && this.#channel.ackUnsafe(tag, multiple))
   }
 
   /** Writes `basic.nack`; otherwise as {@link ack}. */
   nack(tag: number, multiple: boolean, requeue: boolean): boolean {
     // What is due is acknowledged, and must not be refused with the others.
     if (multiple) this.flush()
-    return tag > this.#settledUpTo && this.#settled(tag, multiple, this.#channel.nackUnsafe(tag, multiple, requeue))
+    if (this.#acknowledgesOnly) return this.ack(tag, multiple)
+    return tag > this.#settledUpTo &&
+      this.#settled(tag, multiple, !this.#isReleased && this.#channel.nackUnsafe(tag, multiple, requeue))
   }
 
   /** Writes `basic.reject`; otherwise as {@link ack}. */
   reject(tag: number, requeue: boolean): boolean {
-    return tag > this.#settledUpTo && this.#settled(tag, false, this.#channel.rejectUnsafe(tag, requeue))
+    if (this.#acknowledgesOnly) return this.ack(tag, false)
+    return tag > this.#settledUpTo &&
+      this.#settled(tag, false, !this.#isReleased && this.#channel.rejectUnsafe(tag, requeue))
   }
 
   /** Acknowledges with the next flush, otherwise as {@link ack}: most of what an acknowledgement costs is its frame. */

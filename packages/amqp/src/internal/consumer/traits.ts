@@ -1,0 +1,74 @@
+/**
+ * What a consumer needs to know of its queue: from the queue's value, and of a queue by name as little as its consumer
+ * says of it.
+ */
+import type { Arguments } from "../../AmqpDriver.ts"
+import { isRabbitMqSince } from "../connection/brokerVersion.ts"
+import type { QueueLike } from "../connection/queueName.ts"
+import type { Session } from "../connection/session.ts"
+
+/** The type of a queue; `unknown` where the virtual host or another program decides it. */
+export type QueueType = "classic" | "quorum" | "stream" | "unknown"
+
+/** What is known of a queue. */
+export interface QueueTraits {
+  readonly type: QueueType
+  /** The `x-delivery-limit` of the queue's value. */
+  readonly deliveryLimit: number | undefined
+  /** The queue has a dead letter exchange; `undefined` where nothing tells. */
+  readonly deadLetters: boolean | undefined
+  readonly singleActiveConsumer: boolean
+}
+
+// RabbitMQ's own limit for a queue that has none, since 4.0.
+const defaultDeliveryLimit = 20
+
+const typeOf = (queue: QueueLike): QueueType => {
+  if (typeof queue === "string") return "unknown"
+  if (queue._tag === "ServerNamedQueue") return "classic"
+  switch (queue.arguments["x-queue-type"]) {
+    case "classic":
+    case "quorum":
+    case "stream":
+      return queue.arguments["x-queue-type"]
+  }
+  // The replicated types are durable, and have no priorities.
+  return !queue.durable || "x-max-priority" in queue.arguments ? "classic" : "unknown"
+}
+
+/** Reads the traits of a queue, of which its consumer says whether it has a dead letter exchange. */
+export const traitsOf = (queue: QueueLike, consumer: {
+  readonly arguments: Arguments | undefined
+  readonly deadLetters: boolean | undefined
+}): QueueTraits => {
+  const type = typeOf(queue)
+  const value: Arguments = typeof queue === "string" ? {} : queue.arguments
+  const limit = value["x-delivery-limit"]
+  return {
+    // Only streams have offsets.
+    type: type === "unknown" && consumer.arguments?.["x-stream-offset"] !== undefined ? "stream" : type,
+    deliveryLimit: typeof limit === "number" ? limit : undefined,
+    deadLetters: consumer.deadLetters ??
+      (type === "stream" ? false : typeof queue === "string" ? undefined : "x-dead-letter-exchange" in value),
+    singleActiveConsumer: value["x-single-active-consumer"] === true
+  }
+}
+
+/**
+ * Returns how often a message may come back to its queue before the queue dead-letters or drops it; `undefined` for ever,
+ * or where nothing tells.
+ */
+export const deliveryLimitOn = (session: Session, traits: QueueTraits): number | undefined => {
+  if (traits.type === "classic" || traits.type === "stream") return undefined
+  const limit = traits.deliveryLimit ?? (isRabbitMqSince(session.driver, 4, 0) ? defaultDeliveryLimit : undefined)
+  return limit === undefined || limit < 0 ? undefined : limit
+}
+
+/**
+ * Tells that a message which no handler began with counts as a failed delivery when its consumer goes. Quorum queues of
+ * RabbitMQ 4.3 do not count what is nacked before that; earlier ones count everything that was out.
+ */
+export const countsUnbegun = (session: Session, traits: QueueTraits, isByName: boolean): boolean =>
+  !isRabbitMqSince(session.driver, 4, 3) &&
+  // A queue by name may have any limit.
+  (deliveryLimitOn(session, traits) !== undefined || (traits.type === "unknown" && isByName))
