@@ -84,7 +84,7 @@ describe("AmqpConsumer at the end of its scope", () => {
     onMemory(Effect.gen(function*() {
       const broker = yield* AmqpMemory.AmqpMemory
       const scope = yield* Scope.make()
-      yield* AmqpConsumer.make(work, () => Effect.sleep("20 seconds")).pipe(Scope.provide(scope))
+      yield* AmqpConsumer.make(work, () => Effect.sleep("20 seconds"), { prefetch: 3 }).pipe(Scope.provide(scope))
       yield* send("a", "b", "c")
       yield* broker.setLatency("500 millis")
       yield* broker.cutConnections

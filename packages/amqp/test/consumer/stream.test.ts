@@ -70,9 +70,12 @@ describe("AmqpConsumer.stream", () => {
     onMemory(Effect.gen(function*() {
       const channel = yield* AmqpChannel.AmqpChannel
       yield* channel.declareQueue({ name: "elsewhere" })
-      const reading = yield* Effect.forkChild(Effect.flip(Stream.runDrain(AmqpConsumer.stream("elsewhere"))), {
-        startImmediately: true
-      })
+      const reading = yield* Effect.forkChild(
+        Effect.flip(Stream.runDrain(AmqpConsumer.stream("elsewhere", { missingQueueTimeout: "30 seconds" }))),
+        {
+          startImmediately: true
+        }
+      )
       yield* settled
       yield* channel.deleteQueue("elsewhere")
       yield* pass(60_000)

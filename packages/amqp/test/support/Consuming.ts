@@ -6,7 +6,11 @@ import { settled } from "./Time.ts"
 
 export const dead = AmqpTopology.queue("dead")
 
-export const work = AmqpTopology.queue("work", { deadLetterExchange: "", deadLetterRoutingKey: "dead" })
+export const work = AmqpTopology.queue("work", {
+  type: "classic",
+  deadLetterExchange: "",
+  deadLetterRoutingKey: "dead"
+})
 
 export const topology = AmqpTopology.make(work, dead)
 

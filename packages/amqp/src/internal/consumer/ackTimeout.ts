@@ -23,8 +23,10 @@ export interface GuardOptions<T> {
   readonly contextOf: (content: T) => Context.Context<never>
 }
 
-// When the guard acts, as a part of the broker's timeout.
+// When the guard acts, as a part of the broker's timeout: on a handler late, on what waits for one early enough for a job
+// of half the timeout, which could not end in time if it began later.
 const patience = 0.8
+const waitingPatience = 0.5
 
 /** Warns of handlers that are near the timeout or interrupts them, and gives back what waits for one, for ever. */
 export const guard = Effect.fnUntraced(function*<T>(options: GuardOptions<T>): Effect.fn.Return<never> {
@@ -32,14 +34,16 @@ export const guard = Effect.fnUntraced(function*<T>(options: GuardOptions<T>): E
   const clock = yield* Clock.Clock
   const timeoutMillis = Duration.toMillis(options.ackTimeout)
   const limit = timeoutMillis * patience
+  const waitingLimit = timeoutMillis * waitingPatience
   const seen = new WeakSet<Portion<T>>()
   /** Looks once; returns the milliseconds until the next look. A function of its own, to hold no message meanwhile. */
   const look = Effect.fnUntraced(function*(): Effect.fn.Return<number> {
     const now = Monotonic.millis(clock)
-    let next = now + limit
+    let next = now + waitingLimit
     let waiting = 0
     const unsettled = Array.from(dispatcher.unsettled())
-    const isDue = (portion: Portion<T>) => portion.arrivedAt + limit <= now
+    const dueAt = (portion: Portion<T>) => portion.arrivedAt + (portion.state === "Waiting" ? waitingLimit : limit)
+    const isDue = (portion: Portion<T>) => dueAt(portion) <= now
     // Everything that waits goes back together, or the order would be lost; and behind a handler that is interrupted it
     // would begin with hardly any time left, be interrupted as well, and so for ever.
     const givesBack = options.takesBack && unsettled.some((portion) =>
@@ -51,13 +55,13 @@ export const guard = Effect.fnUntraced(function*<T>(options: GuardOptions<T>): E
       if (givesBack) {
         waiting++
         dispatcher.interrupt(portion)
-      } else if (!isDue(portion)) next = Math.min(next, portion.arrivedAt + limit)
+      } else if (!isDue(portion)) next = Math.min(next, dueAt(portion))
     }
     // What waits first, because an interrupted handler makes room for it.
     for (const portion of unsettled) {
       if (portion.state !== "Handling" && portion.state !== "Resolving") continue
       if (!isDue(portion)) {
-        next = Math.min(next, portion.arrivedAt + limit)
+        next = Math.min(next, dueAt(portion))
         continue
       }
       if (seen.has(portion)) continue
@@ -70,7 +74,7 @@ export const guard = Effect.fnUntraced(function*<T>(options: GuardOptions<T>): E
     }
     if (waiting > 0) {
       yield* Effect.logWarning(
-        "AMQP messages that waited for a handler until near the broker's delivery acknowledgement timeout are given " +
+        "AMQP messages waited for a handler for half of the broker's delivery acknowledgement timeout and are given " +
           "back: lower the prefetch",
         { waiting, timeoutMillis }
       )

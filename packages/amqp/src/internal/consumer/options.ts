@@ -132,8 +132,8 @@ export interface HandlingOptions<E, Handled> extends SourceOptions {
   readonly handlerTimeout?: Duration.Input | undefined
   /**
    * The broker's delivery acknowledgement timeout (its `consumer_timeout`), after which the broker takes the channel away
-   * from a consumer; `"Infinity"` if the broker has none. At 80 % of it a warning is logged for each running handler, and
-   * what waits for a handler is given back. Defaults to `30 minutes`, as the broker's.
+   * from a consumer; `"Infinity"` if the broker has none. At 80 % of it a warning is logged for each running handler; at
+   * half of it what waits for a handler is given back. Defaults to `30 minutes`, as the broker's.
    *
    * @see https://www.rabbitmq.com/docs/consumers#acknowledgement-timeout
    */
