@@ -80,6 +80,7 @@ describe("redrive", () => {
       isMended = true
       assert.deepStrictEqual(yield* redrive("work.parked"), { moved: 3, kept: 0 })
       assert.strictEqual(yield* broker.depth("work.parked"), 0)
+      yield* pass(1000)
       assert.deepStrictEqual(handled, [["0", 1], ["1", 1], ["2", 1]])
     })))
 
