@@ -21,17 +21,11 @@ import { keep } from "./internal/connection/keptChannel.ts"
 import { AmqpConnection } from "./internal/connection/service.ts"
 import type { Session } from "./internal/connection/session.ts"
 import { Acknowledgements } from "./internal/delivery/acknowledgements.ts"
+import type { Named } from "./internal/named.ts"
+import { nameOf } from "./internal/named.ts"
 import { Refused, shortString, tableSize } from "./internal/wire/limits.ts"
 
 const TypeId = "~effect-amqp/AmqpChannel"
-
-/**
- * Names an exchange or a queue: its name, or a value of `AmqpTopology`.
- *
- * @category models
- * @since 0.1.0
- */
-export type Named = string | { readonly name: string }
 
 /**
  * Describes an exchange to declare, as a value of `AmqpTopology.exchange` does.
@@ -82,49 +76,60 @@ export interface BindingOptions {
  *
  * All fail with `ConnectionLost`, `OperationTimeout` or `ReconnectAbandoned` when the broker cannot be reached, with
  * `AccessRefused` without the permission, and with `InvalidMessage` for a name or an argument that cannot be sent.
+ *
+ * @category models
+ * @since 0.1.0
  */
 export interface AmqpChannel {
   readonly [TypeId]: typeof TypeId
   /** Declares an exchange unless it is there; fails with `TopologyMismatch` if it is there with other properties. */
   readonly declareExchange: (exchange: ExchangeToDeclare) => Effect.Effect<void, AmqpError>
   /** Succeeds if the exchange exists, fails with `NotFound` if not. */
-  readonly checkExchange: (exchange: Named) => Effect.Effect<void, AmqpError>
+  readonly checkExchange: (exchange: Named<"Exchange">) => Effect.Effect<void, AmqpError>
   /** Deletes an exchange; succeeds if there is none. With `ifUnused`, fails if something is bound to the exchange. */
   readonly deleteExchange: (
-    exchange: Named,
+    exchange: Named<"Exchange">,
     options?: { readonly ifUnused?: boolean | undefined }
   ) => Effect.Effect<void, AmqpError>
   /** Lets messages flow from `source` to `destination`; fails with `NotFound` if either is missing. */
   readonly bindExchange: (
-    destination: Named,
-    source: Named,
+    destination: Named<"Exchange">,
+    source: Named<"Exchange">,
     options?: BindingOptions
   ) => Effect.Effect<void, AmqpError>
   readonly unbindExchange: (
-    destination: Named,
-    source: Named,
+    destination: Named<"Exchange">,
+    source: Named<"Exchange">,
     options?: BindingOptions
   ) => Effect.Effect<void, AmqpError>
   /** Declares a queue unless it is there; fails with `TopologyMismatch` if it is there with other properties. */
   readonly declareQueue: (queue: QueueToDeclare) => Effect.Effect<QueueInfo, AmqpError>
   /** Counts the ready messages and the consumers of a queue; fails with `NotFound` if it is missing. */
-  readonly checkQueue: (queue: Named) => Effect.Effect<QueueInfo, AmqpError>
+  readonly checkQueue: (queue: Named<"Queue">) => Effect.Effect<QueueInfo, AmqpError>
   /** Deletes a queue and returns how many messages were deleted with it; 0 if there is no such queue. */
   readonly deleteQueue: (
-    queue: Named,
+    queue: Named<"Queue">,
     options?: { readonly ifUnused?: boolean | undefined; readonly ifEmpty?: boolean | undefined }
   ) => Effect.Effect<number, AmqpError>
   /** Removes the ready messages of a queue and returns how many; fails with `NotFound` if the queue is missing. */
-  readonly purgeQueue: (queue: Named) => Effect.Effect<number, AmqpError>
+  readonly purgeQueue: (queue: Named<"Queue">) => Effect.Effect<number, AmqpError>
   /** Routes messages of an exchange to a queue; fails with `NotFound` if either is missing. */
-  readonly bindQueue: (queue: Named, exchange: Named, options?: BindingOptions) => Effect.Effect<void, AmqpError>
-  readonly unbindQueue: (queue: Named, exchange: Named, options?: BindingOptions) => Effect.Effect<void, AmqpError>
+  readonly bindQueue: (
+    queue: Named<"Queue">,
+    exchange: Named<"Exchange">,
+    options?: BindingOptions
+  ) => Effect.Effect<void, AmqpError>
+  readonly unbindQueue: (
+    queue: Named<"Queue">,
+    exchange: Named<"Exchange">,
+    options?: BindingOptions
+  ) => Effect.Effect<void, AmqpError>
   /**
    * Takes the next message of a queue, or none if the queue is empty; fails with `NotFound` if the queue is missing. The
    * message is to be acknowledged, unless `noAck` lets the broker forget it at once.
    */
   readonly get: (
-    queue: Named,
+    queue: Named<"Queue">,
     options?: { readonly noAck?: boolean | undefined }
   ) => Effect.Effect<Option.Option<Delivery>, AmqpError>
   /** Does the same as `delivery.ack`. */
@@ -169,8 +174,6 @@ export interface Options {
    */
   readonly prefetch?: number | undefined
 }
-
-const nameOf = (named: Named): string => typeof named === "string" ? named : named.name
 
 const refuse = (operation: string, refused: Refused): AmqpError =>
   new AmqpError({ operation, reason: new InvalidMessage(refused) })
@@ -258,8 +261,8 @@ const open = Effect.fnUntraced(function*(
 
   const binding = (
     operation: string,
-    destination: Named,
-    source: Named,
+    destination: Named<"Exchange" | "Queue">,
+    source: Named<"Exchange">,
     options: BindingOptions | undefined,
     use: (
       channel: DriverChannel,
@@ -277,7 +280,7 @@ const open = Effect.fnUntraced(function*(
     )
   }
 
-  const checkQueue = (queue: Named) =>
+  const checkQueue = (queue: Named<"Queue">) =>
     alone(
       `checkQueue ${nameOf(queue)}`,
       checked([["queue", nameOf(queue)]]),

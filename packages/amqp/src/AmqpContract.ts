@@ -120,7 +120,12 @@ export const make = <
   }
 }
 
-/** The properties that a contract leaves to the publisher. */
+/**
+ * The properties that a contract leaves to the publisher.
+ *
+ * @category models
+ * @since 0.2.0
+ */
 export type Properties = Omit<MessageProperties, "contentType" | "contentEncoding" | "type">
 
 // The prefix tells processes apart, the counter messages.
