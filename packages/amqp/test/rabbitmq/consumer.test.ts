@@ -378,7 +378,7 @@ describeWithOwnNode("consuming from a RabbitMQ that fails", () => {
           const { since } = yield* consumer.health
           yield* Effect.sleep("3 seconds")
           assert.deepInclude(yield* consumer.health, { _tag: "Attached", since })
-          assert.deepInclude(yield* consumer.counts, { requeued: 1, stale: 0 })
+          assert.deepInclude(yield* consumer.counts, { givenBack: 1, requeued: 0, stale: 0 })
         }).pipe(Effect.scoped, Effect.provide(client(broker.url)))
       })
   )
