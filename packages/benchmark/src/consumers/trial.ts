@@ -1,4 +1,5 @@
 /** One contender in a process of its own: does what the benchmark tells it, and answers with what that took. */
+import { answerTo, peakBytes } from "../measure/answering.ts"
 import { take } from "../measure/Measured.ts"
 import type { Consumer, Load } from "./Consumer.ts"
 import type { ContenderName } from "./contenders.ts"
@@ -31,16 +32,10 @@ const answer = async (request: Request): Promise<unknown> => {
     case "stop":
       return stop?.()
     case "peak":
-      return process.resourceUsage().maxRSS * 1024
+      return peakBytes()
     case "close":
       return consumer?.close()
   }
 }
 
-process.on("message", (request: Request) => {
-  answer(request).then(
-    (value) => process.send!({ value }),
-    (error: unknown) => process.send!({ error: error instanceof Error ? error.stack : String(error) })
-  )
-})
-process.on("disconnect", () => process.exit(0))
+answerTo(answer)

@@ -1,4 +1,5 @@
 /** One contender in a process of its own: does what the benchmark tells it, and answers with what that took. */
+import { answerTo, peakBytes } from "../measure/answering.ts"
 import { take } from "../measure/Measured.ts"
 import type { ContenderName } from "./contenders.ts"
 import { contenders } from "./contenders.ts"
@@ -43,17 +44,11 @@ const answer = async (request: Request): Promise<unknown> => {
     case "latencies":
       return latencies(request.count)
     case "peak":
-      return process.resourceUsage().maxRSS * 1024
+      return peakBytes()
     case "close":
       await publisher?.close()
       return undefined
   }
 }
 
-process.on("message", (request: Request) => {
-  answer(request).then(
-    (value) => process.send!({ value }),
-    (error: unknown) => process.send!({ error: error instanceof Error ? error.stack : String(error) })
-  )
-})
-process.on("disconnect", () => process.exit(0))
+answerTo(answer)
