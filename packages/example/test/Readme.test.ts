@@ -59,7 +59,11 @@ describeWithSharedBroker("the programs of the README run as they stand", () => {
       const broker = yield* SharedRabbitMq.make
       const program = yield* start("A worker", broker.url)
       yield* Effect.gen(function*() {
-        yield* AmqpTopology.declare(AmqpTopology.make(AmqpTopology.queue("invoices", { type: "quorum" })))
+        yield* AmqpTopology.declare(AmqpTopology.make(AmqpTopology.queue("invoices", {
+          type: "quorum",
+          deadLetterExchange: "",
+          deadLetterRoutingKey: "invoices.rejected"
+        })))
         const publisher = yield* AmqpPublisher.make()
         yield* publisher.publish({ routingKey: "invoices", body: { id: 42 } })
       }).pipe(Effect.provide(AmqpConnection.layer({ endpoints: broker.url })))
@@ -67,6 +71,13 @@ describeWithSharedBroker("the programs of the README run as they stand", () => {
       const exited = yield* Effect.forkChild(program.exited, { startImmediately: true })
       program.child.kill("SIGTERM")
       assert.strictEqual(yield* Fiber.join(exited).pipe(Patience.within("the program ends")), 130)
+    }))
+
+  it.live("the one by contract publishes, and its worker handles the message", () =>
+    Effect.gen(function*() {
+      const broker = yield* SharedRabbitMq.make
+      const program = yield* start("Contracts", broker.url)
+      assert.strictEqual((yield* program.says("order 42 brought 1250 cents"))._tag, "Some")
     }))
 })
 

@@ -8,8 +8,8 @@ import type * as Schedule from "effect/Schedule"
 import type { Delivery } from "../../AmqpDelivery.ts"
 import type { Arguments } from "../../AmqpDriver.ts"
 import type { AmqpError } from "../../AmqpError.ts"
-import type * as AmqpTopology from "../../AmqpTopology.ts"
 import { bound, count, invalid, positive } from "../checkOptions.ts"
+import type { QueueLike } from "../connection/queueName.ts"
 import { labelOf } from "../connection/queueName.ts"
 import type { AttachmentOptions } from "./attachment.ts"
 import type { HandlerTimeout } from "./errors.ts"
@@ -23,7 +23,7 @@ import { traitsOf } from "./traits.ts"
  * @category models
  * @since 0.1.0
  */
-export type Source = string | AmqpTopology.Queue | AmqpTopology.ServerNamedQueue
+export type Source = QueueLike
 
 /**
  * Tries a message again later, see `AmqpConsumer.retry`.
