@@ -20,7 +20,9 @@ const known = new Set(
 
 const asked = new Set(
   dashboard.panels.flatMap(({ targets }) =>
-    targets.flatMap(({ expr }) => expr.match(/\b(?:amqp|messaging)_[a-z_]+(?=[[{)]|$)/g) ?? [])
+    targets.flatMap(({ expr }) =>
+      expr.replaceAll(/by \([^)]*\)/g, "").match(/\b(?:amqp|messaging)_[a-z_]+(?=[[{)]|$)/g) ?? []
+    )
   )
 )
 

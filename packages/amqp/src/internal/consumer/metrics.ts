@@ -1,6 +1,8 @@
 /**
  * What consumers count. Counts are gathered in plain fields and handed to the metrics once a turn, because a message
  * may cost less than an update of a metric does.
+ *
+ * @see https://opentelemetry.io/docs/specs/semconv/messaging/messaging-metrics/
  */
 import type * as Context from "effect/Context"
 import * as Metric from "effect/Metric"
@@ -25,10 +27,15 @@ const stale = Metric.counter("amqp_consumer_stale", {
 const inProgress = Metric.gauge("amqp_consumer_in_progress", {
   description: "Handlers that run now"
 })
-const duration = Metric.histogram("amqp_consumer_handler_duration", {
-  description: "How long handlers ran",
-  attributes: { time_unit: "milliseconds" },
-  boundaries: Metric.exponentialBoundaries({ start: 1, factor: 2, count: 20 })
+const consumed = Metric.counter("messaging.client.consumed.messages", {
+  description: "Messages that were delivered to the program",
+  incremental: true
+})
+const duration = Metric.histogram("messaging.process.duration", {
+  description: "From the delivery of a message to a handler to what it came to",
+  attributes: { unit: "s" },
+  // The convention's own boundaries.
+  boundaries: [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10]
 })
 
 /** Counts of messages since the consumer was made. */
@@ -56,6 +63,7 @@ export class ConsumerMetrics {
   readonly #context: Context.Context<never>
   readonly #inProgress: () => number
   readonly #duration: Metric.Metric<number, unknown>
+  readonly #failedDuration: Metric.Metric<number, unknown>
   readonly #gauge: Metric.Metric<number, unknown>
   readonly #counters: ReadonlyArray<readonly [Metric.Metric<number, unknown>, () => number]>
   readonly #told: Array<number>
@@ -79,10 +87,17 @@ export class ConsumerMetrics {
       [Metric.withAttributes(failed, { queue, policy }), () => this.unhandled[policy]] as const
     this.#context = context
     this.#inProgress = inProgressNow
-    this.#duration = Metric.withAttributes(duration, attributes)
+    const conventional = {
+      "messaging.system": "rabbitmq",
+      "messaging.operation.name": "process",
+      "messaging.destination.name": queue
+    }
+    this.#duration = Metric.withAttributes(duration, conventional)
+    this.#failedDuration = Metric.withAttributes(duration, { ...conventional, "error.type": "_OTHER" })
     this.#gauge = Metric.withAttributes(inProgress, attributes)
     this.#counters = [
       [Metric.withAttributes(delivered, attributes), () => this.delivered],
+      [Metric.withAttributes(consumed, conventional), () => this.delivered],
       [Metric.withAttributes(acked, attributes), () => this.acked],
       [Metric.withAttributes(stale, attributes), () => this.stale],
       failedBy("deadLetter"),
@@ -95,8 +110,10 @@ export class ConsumerMetrics {
     this.#told = this.#counters.map(() => 0)
   }
 
-  handled(millis: number): void {
-    this.#duration.updateUnsafe(millis, this.#context)
+  /** Records how long a handler ran. */
+  handled(millis: number, hasFailed: boolean): void {
+    const duration = hasFailed ? this.#failedDuration : this.#duration
+    duration.updateUnsafe(millis / 1000, this.#context)
   }
 
   /** Hands over what was counted since the last flush. */

@@ -233,7 +233,10 @@ const begin = Effect.fnUntraced(function*<T, E, R>(
       if (fate === "giveBack" || noAck) {
         for (const delivery of portions.all(content)) if (fate !== "each") settleOne(delivery, fate)
       } else if (fate !== "each") count(fate, portions.settle(content, fate))
-      if (startedAt !== undefined) metrics.handled(Monotonic.millis(clock) - startedAt)
+      if (startedAt !== undefined) {
+        const hasFailed = fate !== "ack" && fate !== "each" && fate !== "giveBack"
+        metrics.handled(Monotonic.millis(clock) - startedAt, hasFailed)
+      }
     },
     flush
   })
