@@ -112,6 +112,14 @@ describe("AmqpContract", () => {
       })))
   })
 
+  it.effect("a payload that is none at all fails as InvalidMessage", () =>
+    onMemory(Effect.gen(function*() {
+      for (const nothing of [null, undefined]) {
+        const error = yield* Effect.flip(AmqpContract.publish(Shop.OrderPaid, nothing as never))
+        assert.deepInclude(error.reason, { _tag: "InvalidMessage", field: "routingKey", published: "no" })
+      }
+    })))
+
   it.effect("a payload that the schema refuses fails as EncodeError and publishes nothing", () =>
     onMemory(Effect.gen(function*() {
       const error = yield* Effect.flip(AmqpContract.publish(Shop.OrderPaid, { ...paid, cents: 1.5 }))

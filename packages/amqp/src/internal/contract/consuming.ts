@@ -6,6 +6,7 @@ import type { FailureOutcome, HandlerTimeout, Options as ConsumerOptions } from 
 import type { DecodeError, Delivery } from "../../AmqpDelivery.ts"
 import { AmqpError, InvalidConfiguration } from "../../AmqpError.ts"
 import { keyTemplate } from "../wire/destination.ts"
+import { readableHeaders } from "../wire/properties.ts"
 import type { Any } from "./contract.ts"
 import { UnknownMessage, versionHeader } from "./contract.ts"
 
@@ -61,7 +62,8 @@ const dispatch = (
 (delivery: Delivery): Effect.Effect<unknown, unknown, unknown> => {
   const type = delivery.properties.type
   const contract = type === undefined ? undefined : contracts.get(type)
-  const version = delivery.headers[versionHeader] ?? 1
+  // A header that cannot be read costs itself, and not the message.
+  const version = readableHeaders(delivery.properties)?.[versionHeader] ?? 1
   const schema = contract?.versions.get(version as number)
   if (contract === undefined || schema === undefined) {
     return Effect.fail(

@@ -45,7 +45,7 @@ export const fill = (template: string, payload: unknown): string | { readonly pr
   let key = words[0]!
   for (let index = 1; index < words.length; index += 2) {
     const name = words[index]!
-    const value = (payload as Readonly<Record<string, unknown>>)[name]
+    const value = (payload as Readonly<Record<string, unknown>> | null | undefined)?.[name]
     if (typeof value !== "string" && !Number.isFinite(value)) {
       return {
         problem:
