@@ -126,7 +126,7 @@ export default defineConfig({
     },
     ...packages.flatMap(overridesOf),
     {
-      files: ["packages/{benchmark,example,test-rig,website}/**/*.ts", "packages/*/test/**/*.ts"],
+      files: ["packages/{benchmark,example,packaging,test-rig,website}/**/*.ts", "packages/*/test/**/*.ts"],
       rules: { "no-restricted-imports": "off" }
     }
   ]

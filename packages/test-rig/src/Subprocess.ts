@@ -25,9 +25,11 @@ export interface Command {
 }
 
 /**
- * How to run a program: `environment` replaces the whole of the environment, `input` is its standard input.
+ * How to run a program: `directory` is where, `environment` replaces the whole of the environment, `input` is its
+ * standard input.
  */
 export interface Options {
+  readonly directory?: string | undefined
   readonly environment?: NodeJS.ProcessEnv | undefined
   readonly input?: string | undefined
   readonly timeout?: Duration.Input | undefined
@@ -54,6 +56,7 @@ const collectOutput = (command: Command, options: Options): Effect.Effect<string
   Effect.callback<string, SubprocessError>((resume) => {
     const child = spawn(command.program, command.args, {
       stdio: ["pipe", "pipe", "pipe"],
+      cwd: options.directory,
       ...(options.environment === undefined ? {} : { env: options.environment })
     })
     const output: Array<Buffer> = []
