@@ -36,6 +36,8 @@ import { PublisherMetrics } from "./internal/publisher/metrics.ts"
 import * as Preparing from "./internal/publisher/prepare.ts"
 import * as Single from "./internal/publisher/single.ts"
 import * as Spans from "./internal/publisher/span.ts"
+import type { Submitting } from "./internal/publisher/submit.ts"
+import * as Submits from "./internal/publisher/submit.ts"
 import * as WakeLater from "./internal/wakeLater.ts"
 import type { BatchError, BatchFailure, PublishError } from "./PublishError.ts"
 
@@ -85,6 +87,31 @@ export interface AmqpPublisher {
    * count for either channel by itself, and `counts` for both.
    */
   readonly publish: (message: Message) => Effect.Effect<void, PublishError>
+  /**
+   * Hands one message over without waiting for its confirm: succeeds when the message is on its way, and calls
+   * `onFailure` later if it was not confirmed, with whatever {@link publish} would have failed with: `Unroutable` if it
+   * was returned, `ConfirmTimeout` if no confirm came in time. For what another message answers, so that only its failure
+   * is news: a reply, or a part of a stream.
+   *
+   * Messages that are handed over one after the other keep that order, and memory stays bounded: where more than
+   * `maxWaiting` others wait to be written, it waits until the message has its outcome. Interrupted, it leaves the message
+   * on its way.
+   *
+   * What fails at once, such as a body that cannot be encoded, is told before it returns. Otherwise `onFailure` runs in a
+   * fiber of the publisher's scope, whose end waits for it within the `drainTimeout`.
+   *
+   * @example
+   * ```ts
+   * yield* publisher.submit(reply, ({ reason }) =>
+   *   reason._tag === "Unroutable" ? release(reply.routingKey) : Effect.logWarning("a reply was lost", reason))
+   * ```
+   *
+   * @since 0.2.0
+   */
+  readonly submit: <R = never>(
+    message: Message,
+    onFailure: (error: PublishError) => Effect.Effect<void, never, R>
+  ) => Effect.Effect<void, never, R>
   /**
    * Publishes a batch with one fiber, `inFlight` messages at a time, and waits until all have their outcome. Succeeds when
    * all were confirmed, and fails with `BatchError`, which says which were not and why; a message that fails does not stop
@@ -229,19 +256,21 @@ const open = Effect.fnUntraced(function*(
     wakeLater
   }, metrics)
   yield* channels.open
-  // After the channels', so that it runs before: they are closed when nothing is on its way any more.
-  yield* Effect.addFinalizer(() => drain(channels, drainTimeout))
-
   const prepare = Preparing.make(maxMessageBytes, (exchange, reason) => {
     metrics.to(exchange).settled(reason, 0)
     metrics.changed()
   })
   const spans = options.tracing === true ? Spans.make(clock, channels.session) : undefined
-  const batches = { channels, prepare, wakeLater, spans, maxInFlight, maxInFlightBytes }
+  const single = { channels, prepare, wakeLater, spans }
+  const batches = { ...single, maxInFlight, maxInFlightBytes }
+  const submitting = yield* Submits.make({ ...single, maxWaiting })
+  // After the channels', so that it runs before: they are closed when nothing is on its way any more.
+  yield* Effect.addFinalizer(() => drain(channels, submitting, drainTimeout))
 
   return AmqpPublisher.of({
     [TypeId]: TypeId,
-    publish: Single.make({ channels, prepare, wakeLater, spans }),
+    publish: Single.make(single),
+    submit: submitting.submit,
     publishAll: (messages, batch) => Batches.publishAll(batches, messages, batch?.inFlight),
     sink: <E = PublishError, R = never>(
       stream: { readonly inFlight?: number | undefined; readonly onFailure?: OnFailure<E, R> | undefined } = {}
@@ -250,13 +279,14 @@ const open = Effect.fnUntraced(function*(
   })
 })
 
-/** Waits for what is on its way, fails what is left, and reports it. */
-const drain = (channels: Channels, drainTimeout: Duration.Duration): Effect.Effect<void> =>
+/** Waits for what is on its way, fails what is left, waits for those who hear of it, and reports it. */
+const drain = (channels: Channels, submitting: Submitting, drainTimeout: Duration.Duration): Effect.Effect<void> =>
   Effect.gen(function*() {
     const before = channels.counts()
     yield* Effect.timeoutOption(channels.close, drainTimeout)
     const { inFlight, waiting } = channels.counts()
     yield* channels.end
+    yield* Effect.timeoutOption(submitting.heard, drainTimeout)
     if (before.waiting + before.inFlight === 0) return
     yield* Effect.logInfo("AMQP publisher drained", {
       settled: before.waiting + before.inFlight - waiting - inFlight,
