@@ -84,23 +84,23 @@ export interface Options {
   /** Gives the password where a URL gives none. Defaults to `guest`. */
   readonly password?: Redacted.Redacted<string> | undefined
   /**
-   * Gives the user and the password together, in place of `username` and `password`: a value, or an effect that is asked
-   * at each attempt to connect, as a vault is. Credentials of an effect that expire are asked for again when a fifth of
-   * their time is left, and handed to the broker by `connection.update-secret`.
+   * Gives the user and the password together, in place of `username` and `password`: a value, or an effect that is
+   * asked at each attempt to connect, as a vault is. Credentials of an effect that expire are asked for again when a
+   * fifth of their time is left, and handed to the broker by `connection.update-secret`.
    */
   readonly credentials?: Source<Credentials> | undefined
   /** The way to authenticate; `EXTERNAL` takes the user from the client's certificate. Defaults to `PLAIN`. */
   readonly mechanism?: Mechanism | undefined
   /**
-   * Sets the heartbeat in whole seconds from 1 to 65535. A peer that is silent for two to three heartbeats counts as lost.
-   * Defaults to `10 seconds`.
+   * Sets the heartbeat in whole seconds from 1 to 65535. A peer that is silent for two to three heartbeats counts as
+   * lost. Defaults to `10 seconds`.
    */
   readonly heartbeat?: Duration.Input | undefined
   /** Bounds the dial of one endpoint, handshake included, and each effect asked for it. Defaults to `10 seconds`. */
   readonly connectTimeout?: Duration.Input | undefined
   /**
-   * Bounds the wait for a session, and each answer of the broker. An operation waits for both, and for the answer to the
-   * opening of its channel: at most three times this, and then for its goodbye. Defaults to `10 seconds`.
+   * Bounds the wait for a session, and each answer of the broker. An operation waits for both, and for the answer to
+   * the opening of its channel: at most three times this, and then for its goodbye. Defaults to `10 seconds`.
    */
   readonly operationTimeout?: Duration.Input | undefined
   /** Bounds the goodbyes of a connection and all its channels together. Defaults to `5 seconds`. */
@@ -114,9 +114,9 @@ export interface Options {
   readonly tls?: Source<TlsOptions> | undefined
   /**
    * Sets how an outage is retried: the first attempt at once, the next ones by this schedule, one budget per outage. A
-   * session that lasts less than one second, or than the first delay, does not end the outage before it, and neither does
-   * one that ends during the same setup as the session before: the next attempt is one more of the same budget. Defaults
-   * to every second, 100 times.
+   * session that lasts less than one second, or than the first delay, does not end the outage before it, and neither
+   * does one that ends during the same setup as the session before: the next attempt is one more of the same budget.
+   * Defaults to every second, 100 times.
    */
   readonly retry?: RetryOptions | undefined
   /**
@@ -200,7 +200,7 @@ export const make = Effect.fnUntraced(function*(
       ))
 
   const launching = yield* Launching
-  /** Let an end be known to whoever launched the program, unless it is the program's own. */
+  /** Lets an end be known to whoever launched the program, unless it is the program's own. */
   const reported = (end: Effect.Effect<void, AmqpError>) =>
     launching === undefined ? Effect.void : end.pipe(
       Effect.catch((error) =>

@@ -14,7 +14,7 @@ import * as Soak from "./soak/Soak.ts"
 import type { Judged } from "./soak/SoakReport.ts"
 import * as SoakReport from "./soak/SoakReport.ts"
 
-/** A soak did not show what it has to show; the table says which. */
+/** A soak did not show what it has to show. The table says which one. */
 class Unsound extends Data.TaggedError("Unsound") {
   override readonly [Runtime.errorReported] = false
 }

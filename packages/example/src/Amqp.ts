@@ -1,5 +1,5 @@
 /**
- * What the programs need of the library: a connection whose states are reported, the topology, and a publisher.
+ * The layers of the programs: a connection whose states are reported, the topology, and a publisher.
  */
 import { Effect, FiberSet, Layer, Schedule, Stream } from "effect"
 import type { Duration, Redacted } from "effect"
@@ -7,14 +7,14 @@ import { AmqpConnection, AmqpPublisher } from "effect-amqp"
 import type { AmqpError } from "effect-amqp"
 import { Reporter } from "./Reporter.ts"
 
-/** Where to connect, and how long to insist. */
+/** The broker, and the retries of the connection. */
 export interface Options {
-  /** By default what the library's own default is, which is also where the embedded broker answers. */
+  /** The URL of the broker. Defaults to the library's own default, where the embedded broker answers too. */
   readonly endpoints?: ReadonlyArray<Redacted.Redacted> | undefined
   readonly confirmTimeout: Duration.Input
   /** The pause between two attempts to connect. */
   readonly retryInterval: Duration.Input
-  /** How many times at most to connect again in one outage. */
+  /** The largest number of attempts to reconnect in one outage. */
   readonly retryMax: number
 }
 
@@ -24,7 +24,7 @@ const startupRetries = 10
 const connect = Effect.fnUntraced(function*(options: Options) {
   const { report } = yield* Reporter
 
-  // Before the connection, so that it is released after it, and the last state is reported too.
+  // Built before the connection and so released after it: the last state is reported too.
   const watchers = yield* FiberSet.make<void>()
   yield* Effect.addFinalizer(() => FiberSet.awaitEmpty(watchers))
 
@@ -42,7 +42,7 @@ const connect = Effect.fnUntraced(function*(options: Options) {
   const isLast = untilAllAreOver()
   yield* connection.changes.pipe(
     Stream.takeUntil(isLast),
-    // A session is announced once more, as it is, when a publisher or a consumer takes it.
+    // A publisher or a consumer that takes a session announces it once more.
     Stream.filter((state) => state.role !== undefined && state._tag !== "Idle"),
     Stream.runForEach((state) => report({ _tag: "ConnectionChanged", state })),
     FiberSet.run(watchers)
@@ -50,7 +50,7 @@ const connect = Effect.fnUntraced(function*(options: Options) {
   return connection
 })
 
-/** Whether a state is the last one of all: a program that publishes and consumes has two sessions. */
+/** True for the last state of the last session: a program that publishes and consumes has two sessions. */
 const untilAllAreOver = () => {
   const alive = new Set<AmqpConnection.Role>()
   return ({ _tag, role }: AmqpConnection.State): boolean => {
@@ -61,7 +61,7 @@ const untilAllAreOver = () => {
   }
 }
 
-/** Connects and declares the topology when it is built; closes in order when it is released. */
+/** Connects and declares the topology when built, and closes in order when released. */
 export const layer = (
   options: Options,
   topology: Layer.Layer<never, AmqpError.AmqpError, AmqpConnection.AmqpConnection>

@@ -1,6 +1,6 @@
 /**
- * What the two command lines have in common: their flags and variables, and how a program is run against the broker
- * that they name, or against an embedded one.
+ * The common part of the command lines: flags and variables, and the run of a program against the broker that they
+ * name, or against an embedded one.
  */
 import { NodeRuntime, NodeServices } from "@effect/platform-node"
 import { Config, Console, Data, Duration, Effect, Logger, Number, Option, Redacted, References, Runtime } from "effect"
@@ -28,7 +28,7 @@ const wholeNumber = (name: string, variable: string, byDefault: string, descript
     )
   )
 
-/** A flag with a duration, and the variable that stands in for it. */
+/** A flag with a duration. An environment variable replaces a missing flag. */
 export const duration = (name: string, variable: string, byDefault: string, description: string) =>
   text(name, variable, byDefault, description).pipe(
     Flag.withMetavar("duration"),
@@ -77,11 +77,11 @@ export const flags = {
   )
 }
 
-/** The brokers of a list of URLs, which are cut at the commas that a scheme follows: a password may have a comma. */
+/** Splits a list of URLs at each comma that a scheme follows: a password may have a comma. */
 export const endpointsOf = (urls: Redacted.Redacted): ReadonlyArray<Redacted.Redacted> =>
   Redacted.value(urls).split(/,(?=\s*amqps?:\/\/)/i).map((url) => Redacted.make(url.trim()))
 
-/** What the flags of both programs say. */
+/** The values of the flags. */
 export interface Settings extends Omit<Amqp.Options, "endpoints"> {
   readonly count: number
   readonly interval: Duration.Duration
@@ -89,10 +89,10 @@ export interface Settings extends Omit<Amqp.Options, "endpoints"> {
   readonly noOutage: boolean
 }
 
-/** Where a program runs. */
+/** The surroundings of a program. */
 export interface Stage<R> {
   readonly endpoints: Amqp.Options["endpoints"]
-  /** To be run when half of the messages are through. */
+  /** Runs in the middle of the run. */
   readonly halfway: Effect.Effect<void, never, R>
 }
 
@@ -103,7 +103,7 @@ const flagsOfOptions: Readonly<Record<string, string>> = {
   "retry.max": "--retry-max"
 }
 
-/** Says what is wrong in the words of the command line, which has flags where the library has options. */
+/** Says what is wrong in the words of the command line: flags in place of options. */
 const sentenceOf = (error: { readonly message: string }): string =>
   error.message.replace(
     /^configure: the option "([\w.]+)"/,
@@ -113,12 +113,12 @@ const sentenceOf = (error: { readonly message: string }): string =>
     }
   )
 
-// Some messages did not end well. What there is to say has been said by then.
+// Some messages failed. The report has said so, so the error has no text of its own.
 class Incomplete extends Data.TaggedError("Incomplete") {
   override readonly [Runtime.errorReported] = false
 }
 
-/** Run a program against the broker of the settings, show it, and fail unless all of its messages ended well. */
+/** Runs a program against the broker of the settings, show it, and fail unless all of its messages ended well. */
 export const play = Effect.fnUntraced(function*<E extends { readonly message: string }>(
   settings: Settings,
   tally: Tally.Tally,
@@ -155,7 +155,7 @@ export const play = Effect.fnUntraced(function*<E extends { readonly message: st
   if (!tally.isComplete()) return yield* new Incomplete()
 })
 
-// One sentence for a flag that cannot be read, without the whole of the help above it.
+// Prints one sentence for a flag that cannot be read, without the help text above it.
 const presenter: CliOutput.Presenter = {
   present: (event) =>
     event._tag === "InvalidInvocation"
@@ -163,7 +163,7 @@ const presenter: CliOutput.Presenter = {
       : CliOutput.defaultPresenter.present(event)
 }
 
-// Nobody reads the output any more, as with `head -1` behind it. The listeners stay: more may be written until the end.
+// The reader of the output is gone, as with `| head -1`. The listeners stay, because more may be written until the end.
 const outputIsClosed = Effect.callback<void>((resume) => {
   for (const output of [process.stdout, process.stderr]) {
     output.on("error", (error: NodeJS.ErrnoException) => {
@@ -173,7 +173,10 @@ const outputIsClosed = Effect.callback<void>((resume) => {
   }
 })
 
-/** Run a command as the whole of a process. It ends in order, and well, when nobody reads its output any more. */
+/**
+ * Runs a command as the whole of a process. The process ends in order, with code 0, when the reader of its output is
+ * gone.
+ */
 export const main = <const Name extends string, Input, ContextInput, E>(
   command: Command.Command<Name, Input, ContextInput, E, Command.Environment>
 ): void =>

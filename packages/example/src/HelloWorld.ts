@@ -7,23 +7,23 @@ import type { AmqpError, AmqpPublisher } from "effect-amqp"
 import * as Publishing from "./Publishing.ts"
 import type { Reporter } from "./Reporter.ts"
 
-/** Where the messages go. */
+/** The exchange of the messages. */
 export const exchange = AmqpTopology.exchange("my_exchange")
 
-/** Where they end up. */
+/** The queue of the messages. */
 export const queue = AmqpTopology.queue("my_queue")
 
-/** What leads from one to the other. */
+/** The binding from the exchange to the queue. */
 export const routingKey = "my_routing_key"
 
-/** All three as one value, declared on every session before anything is published. */
+/** The topology as one value. Every session declares it before its first message. */
 export const topology = AmqpTopology.make(exchange, queue, AmqpTopology.bind(queue, exchange, routingKey))
 
 /**
- * Publish `Hello World! - 0`, `Hello World! - 1` and so on, one after the other.
+ * Publishes `Hello World! - 0`, `Hello World! - 1` and so on, one after the other.
  *
- * A message that fails does not stop the run, a connection that gave up does. Interrupted, the run waits for the
- * outcome of the message that is on its way, and reports it.
+ * A message that fails does not stop the run. A connection that gave up stops it. An interrupted run waits for the
+ * outcome of the message in flight, and reports it.
  */
 export const run = Effect.fnUntraced(function*<R>(
   options: Publishing.Options<R>
@@ -35,6 +35,6 @@ export const run = Effect.fnUntraced(function*<R>(
   const connection = yield* AmqpConnection.AmqpConnection
   const publishAll = Publishing.publishAll((n) => ({ exchange, routingKey, body: `Hello World! - ${n}` }), options)
 
-  // Without the race, a connection that gave up would fail every message that is left, one by one.
+  // Without the race, a connection that gave up would fail every remaining message, one by one.
   yield* Effect.raceFirst(publishAll, connection.finished)
 })

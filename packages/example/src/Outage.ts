@@ -1,5 +1,5 @@
 /**
- * The outage that the embedded broker has midway.
+ * The outage of the embedded broker in the middle of a run.
  */
 import { Effect } from "effect"
 import { AmqpMemory } from "effect-amqp-memory"

@@ -8,24 +8,24 @@ import type { PublishError } from "effect-amqp"
 import type { Event, HelloMessage } from "./Reporter.ts"
 import { Reporter } from "./Reporter.ts"
 
-/** How to publish. */
+/** Options of a publishing run. */
 export interface Options<R> {
   readonly count: number
   /** The pause between two messages. */
   readonly interval: Duration.Input
   /** The pause before a message is published again. */
   readonly retryInterval: Duration.Input
-  /** How many times a message is published again at most. */
+  /** The largest number of times that a message is published again. */
   readonly retryMax: number
-  /** Runs once, when half of the messages are through. */
+  /** Runs once, in the middle of the run. */
   readonly halfway: Effect.Effect<void, never, R>
 }
 
 /**
- * Publish as many messages as the options say; returns the ids of those that were confirmed.
+ * Publishes as many messages as the options say; returns the ids of those that were confirmed.
  *
- * A message that fails does not stop the run. Interrupted, the run waits for the outcome of the message that is on its
- * way, and reports it.
+ * A message that fails does not stop the run. An interrupted run waits for the outcome of the message in flight, and
+ * reports it.
  */
 export const publishAll = Effect.fnUntraced(function*<R>(
   messageOf: (n: number) => Omit<HelloMessage, "messageId">,
@@ -35,7 +35,7 @@ export const publishAll = Effect.fnUntraced(function*<R>(
   const confirmed: Array<string> = []
   for (let n = 0; n < options.count; n++) {
     if (n === Math.floor(options.count / 2)) yield* options.halfway
-    // The same identity for every attempt, and another one in the next run: consumers can drop duplicates by it.
+    // One message id for every attempt, and another id in the next run: consumers can drop duplicates by it.
     const messageId = `${runId}-${n}`
     if (yield* publish({ ...messageOf(n), messageId }, options)) confirmed.push(messageId)
     if (n < options.count - 1) yield* Effect.sleep(options.interval)
@@ -51,7 +51,7 @@ const publish = Effect.fnUntraced(function*(
   const { report } = yield* Reporter
   let outcome: Event | undefined
 
-  // Only the pauses between attempts can be interrupted: an attempt has a deadline, and is waited for.
+  // Only the pauses between attempts can be interrupted: an attempt ends by its deadline.
   const attempt = publisher.publish(message).pipe(
     Effect.tap(() => {
       outcome = { _tag: "Confirmed", message }

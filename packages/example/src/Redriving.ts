@@ -19,20 +19,20 @@ class DatabaseDown extends Data.TaggedError("DatabaseDown") {
   }
 }
 
-/** How many messages there were, and what became of them. */
+/** The number of messages, and how many were parked and handled. */
 export interface Outcome {
   readonly parked: number
   readonly moved: number
   readonly handled: number
 }
 
-// A run that was killed leaves its messages, and this one leaves none behind itself.
+// Empties the queues before and after the run: a run that was killed leaves its messages.
 const removeAll = Effect.flatMap(
   AmqpChannel.AmqpChannel,
   (channel) => Effect.forEach(topology.queues, (queue) => channel.deleteQueue(queue), { discard: true })
 )
 
-/** Works until the scope ends; each handled message is told. */
+/** Works until the scope ends, and reports each handled message. */
 const worker = Effect.fnUntraced(function*(
   isDatabaseDown: () => boolean,
   handled: Queue.Enqueue<AmqpDelivery.Delivery>
@@ -79,13 +79,13 @@ export const run = Effect.fnUntraced(function*(count: number) {
     Stream.runCollect,
     Effect.timeout("30 seconds")
   )
-  // Its messages are acknowledged before the queues are removed.
+  // The worker acknowledges its messages before the queues are removed.
   yield* Scope.close(working, Exit.void)
   const ids = new Set(deliveries.map(({ messageId }) => messageId))
   return { parked: count, moved, handled: ids.size } satisfies Outcome
 }, Effect.scoped)
 
-/** What the program needs of the library. */
+/** The connection, the topology and the publisher of the program. */
 export const layer = (endpoints: AmqpConnection.Options["endpoints"]) =>
   Layer.mergeAll(AmqpPublisher.layer(), AmqpChannel.layer()).pipe(
     Layer.provideMerge(AmqpConnection.layer({ endpoints, connectionName: "effect-amqp-redrive" }))

@@ -1,6 +1,5 @@
 /**
- * What a run looks like: a line for each event, below them a progress bar if there is a terminal, and one last line
- * that counts.
+ * Shows a run: a line for each event, a progress bar below them on a terminal, and one last line with the counts.
  */
 import { Console, Duration, Effect, Stdio, Terminal } from "effect"
 import type { AmqpConnection } from "effect-amqp"
@@ -11,13 +10,13 @@ import type * as Tally from "./Tally.ts"
 export interface Report {
   readonly reporter: Reporter["Service"]
   readonly line: (text: string) => Effect.Effect<void>
-  /** Goes to standard error. */
+  /** Writes a line to standard error. */
   readonly problem: (text: string) => Effect.Effect<void>
-  /** The last line: nothing may be shown after it. */
+  /** Shows the last line. No line may follow it. */
   readonly summary: Effect.Effect<void>
 }
 
-/** Show a run of `total` messages on standard output, and count it. */
+/** Shows a run of `total` messages on standard output, and count it. */
 export const make = Effect.fnUntraced(function*(
   total: number,
   tally: Tally.Tally

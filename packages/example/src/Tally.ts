@@ -1,17 +1,17 @@
 /**
- * What is counted in a run.
+ * The counts of a run.
  */
 import type { Event } from "./Reporter.ts"
 
 /** Counts one run. */
 export interface Tally {
-  /** Whether the lines about the connection have to say which session they mean. */
+  /** True when lines about the connection must name their session. */
   readonly hasTwoSessions: boolean
   readonly count: (event: Event) => void
-  /** How many messages need nothing more. */
+  /** The number of messages that are done. */
   readonly settled: () => number
   readonly summary: () => string
-  /** Whether all messages so far ended as they should. */
+  /** True while every message has ended as it should. */
   readonly isComplete: () => boolean
 }
 
@@ -31,7 +31,7 @@ export const ofConfirms = (): Tally => {
   }
 }
 
-/** Counts what became of each message, for a run of `total` that also consumes. */
+/** Counts the outcome of each message, for a run of `total` messages that also consumes. */
 export const ofDeliveries = (total: number): Tally => {
   const published = new Set<string>()
   const handled = new Set<string>()

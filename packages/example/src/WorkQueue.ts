@@ -9,13 +9,13 @@ import * as Publishing from "./Publishing.ts"
 import type { Received } from "./Reporter.ts"
 import { Reporter } from "./Reporter.ts"
 
-/** Where the messages go. */
+/** The exchange of the messages. */
 export const exchange = AmqpTopology.exchange("my_work_exchange")
 
-/** Where those go that could not be handled. */
+/** The exchange of messages that could not be handled. */
 export const deadLetterExchange = AmqpTopology.exchange("my_dead_letter_exchange", { type: "fanout" })
 
-/** Where they wait to be handled. */
+/** The queue in which messages wait to be handled. */
 export const queue = AmqpTopology.queue("my_work_queue", {
   type: "quorum",
   deadLetterExchange,
@@ -24,13 +24,13 @@ export const queue = AmqpTopology.queue("my_work_queue", {
   arguments: { "x-dead-letter-strategy": "at-least-once" }
 })
 
-/** Where those end up that could not be handled. */
+/** The queue of messages that could not be handled. */
 export const deadLetterQueue = AmqpTopology.queue("my_dead_letter_queue", { type: "quorum" })
 
 const routingKey = "my_work"
 const retryMillis = 500
 
-/** All of it as one value. */
+/** The whole topology as one value. */
 export const topology = AmqpTopology.make(
   exchange,
   deadLetterExchange,
@@ -40,7 +40,7 @@ export const topology = AmqpTopology.make(
   AmqpTopology.bind(deadLetterQueue, deadLetterExchange)
 )
 
-// The last two are those that AmqpConsumer.retry declares.
+// AmqpConsumer.retry declares the last two queues.
 const queues = [queue.name, deadLetterQueue.name, `${queue.name}.retry.${retryMillis}`, `${queue.name}.parked`]
 
 const removeAll = Effect.fnUntraced(function*(channel: AmqpChannel.AmqpChannel) {
@@ -48,45 +48,45 @@ const removeAll = Effect.fnUntraced(function*(channel: AmqpChannel.AmqpChannel) 
   yield* Effect.forEach([exchange, deadLetterExchange], (one) => channel.deleteExchange(one), { discard: true })
 })
 
-/** Begins with an empty broker, because a run that was killed leaves its messages, and leaves none behind itself. */
+/** Empties the broker before the run, because a run that was killed leaves its messages, and after the run. */
 const tidy = Layer.effectDiscard(Effect.gen(function*() {
   const channel = yield* AmqpChannel.make()
   yield* removeAll(channel)
-  // A broker that is away keeps what it has until the next run.
+  // A broker that is away keeps its queues until the next run.
   yield* Effect.addFinalizer(() => Effect.ignore(Effect.timeout(removeAll(channel), "2 seconds")))
 }))
 
 /** Declares the topology on every session, and removes it when it is released. */
 export const layer = AmqpTopology.layer(topology).pipe(Layer.provide(tidy))
 
-/** The message is of a kind that the handler does not know, and will be the next time too. */
+/** The handler does not know this kind of message, and will not know it at the next try. */
 export class NotAGreeting extends Data.TaggedError("NotAGreeting") {
   override get message(): string {
     return "it is not a greeting"
   }
 }
 
-/** What the handler needs is not there at the moment. */
+/** A service that the handler needs is away at the moment. */
 export class Unavailable extends Data.TaggedError("Unavailable") {
   override get message(): string {
     return "nobody was there to be greeted"
   }
 }
 
-/** Messages were confirmed, and were neither handled nor dead-lettered although a consumer was there. */
+/** Confirmed messages were neither handled nor dead-lettered although a consumer was attached. */
 export class Unsettled extends Data.TaggedError("Unsettled")<{ readonly count: number }> {
   override get message(): string {
     return `${this.count} of the confirmed messages were neither handled nor dead-lettered`
   }
 }
 
-/** How to publish and to consume. */
+/** Options of a run that publishes and consumes. */
 export interface Options<R> extends Publishing.Options<R> {
-  /** How long the handler works on a message. */
+  /** The time that the handler works on a message. */
   readonly work: Duration.Duration
 }
 
-// Of ten messages, one fails whenever it is handled, and another one the first time.
+// Of ten messages, one fails at each try, and another one at its first try.
 const isPoison = (n: number) => n % 10 === 3
 const isUnlucky = (n: number) => n % 10 === 6
 
@@ -100,14 +100,14 @@ const messageOf = (n: number) => ({
 const receive = (delivery: AmqpDelivery.Delivery) =>
   Effect.map(delivery.text, (body): Received => ({ messageId: delivery.messageId ?? body, body }))
 
-// How long nothing may happen, beside the work of a handler, before what is still missing counts as lost.
+// The longest silence, beside the work of a handler, before missing messages count as lost.
 const patience = Duration.seconds(30)
 
 /**
- * Publish messages and handle them, until each that was confirmed was handled or dead-lettered.
+ * Publishes messages and handle them, until each that was confirmed was handled or dead-lettered.
  *
- * Fails when the connection gave up, when a consumer cannot come back, and with {@link Unsettled}. Interrupted, it waits
- * for the outcome of the message that is being published and for the handlers that run.
+ * Fails when the connection gave up, when a consumer cannot come back, and with {@link Unsettled}. Interrupted, it
+ * waits for the outcome of the message that is being published and for the handlers that run.
  */
 export const run = Effect.fnUntraced(function*<R>(
   options: Options<R>
@@ -166,7 +166,7 @@ export const run = Effect.fnUntraced(function*<R>(
         Effect.as(false),
         Effect.timeoutOrElse({ duration: Duration.sum(patience, options.work), orElse: () => Effect.succeed(true) })
       )
-      // While a consumer is detached, its messages are delayed and not lost.
+      // Messages of a detached consumer are delayed and not lost.
       const { consumers } = yield* connection.health
       if (isQuiet && consumers.every((consumer) => consumer._tag === "Attached")) {
         return yield* new Unsettled({ count: missing.length })

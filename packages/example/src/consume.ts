@@ -10,7 +10,7 @@ import * as WorkQueue from "./WorkQueue.ts"
 
 const flags = {
   ...CommandLine.flags,
-  // Longer than the pause between messages, so that the outage finds handlers at work.
+  // Longer than the pause between messages, so that the outage hits handlers at work.
   work: CommandLine.duration("work", "DEMO_WORK", "150 millis", "How long the handler works on a message")
 }
 

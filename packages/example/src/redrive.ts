@@ -14,7 +14,7 @@ Command.make(
     Effect.gen(function*() {
       const endpoints = Option.match(url, { onNone: () => undefined, onSome: CommandLine.endpointsOf })
       const run = Effect.provide(Redriving.run(count), Redriving.layer(endpoints)).pipe(
-        // Each message that fails on purpose is worth a warning elsewhere.
+        // The warnings about messages that fail on purpose are switched off.
         Effect.provideService(References.MinimumLogLevel, "Error")
       )
       const { handled, moved, parked } = yield* (endpoints === undefined ? Effect.provide(run, AmqpMemory.layer) : run)

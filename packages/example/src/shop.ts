@@ -1,5 +1,6 @@
 /**
- * The command line of the shop: it opens, is visited, and closes in order; with `--serve` it stays open until SIGTERM.
+ * The command line of the shop: opens it, visits it, and closes it in order. With `--serve` it stays open until
+ * SIGTERM.
  */
 import { Config, Console, Effect, Layer, Option, Queue, Stream } from "effect"
 import { AmqpMemory } from "effect-amqp-memory"

@@ -3,7 +3,7 @@ import { Duration, Effect, Fiber } from "effect"
 import { AmqpChannel } from "effect-amqp"
 import type { AmqpConnection } from "effect-amqp"
 import { AmqpMemory } from "effect-amqp-memory"
-import { TestClock } from "effect/testing"
+import { pass, settled } from "effect-amqp-test-rig/VirtualTime"
 import * as Amqp from "../src/Amqp.ts"
 import * as Outage from "../src/Outage.ts"
 import type { Event } from "../src/Reporter.ts"
@@ -41,13 +41,6 @@ const start = Effect.fnUntraced(function*(options: {
   return { events, fiber, tally }
 })
 
-// What goes to and fro takes turns of the scheduler, and the clock does not wait for them by itself.
-const settled = Effect.repeat(TestClock.adjust(0), { times: 49 })
-
-/** Let time pass in steps small enough that everything happens when it is due. */
-const pass = (seconds: number) =>
-  Effect.repeat(Effect.andThen(TestClock.adjust("50 millis"), settled), { times: seconds * 20 - 1 })
-
 /** What happened to messages, without their confirms. */
 const fates = (events: ReadonlyArray<Event>) =>
   events.flatMap((event) =>
@@ -80,7 +73,7 @@ describe("WorkQueue", () => {
     Effect.gen(function*() {
       const broker = yield* AmqpMemory.AmqpMemory
       const { events, fiber, tally } = yield* start({ count: 20 })
-      yield* pass(5)
+      yield* pass(5_000, 50)
       yield* Fiber.join(fiber)
       assert.strictEqual(tally.summary(), "published 20, handled 18, handled more than once 0, dead-lettered 2")
       assert.isTrue(tally.isComplete())
@@ -99,7 +92,7 @@ describe("WorkQueue", () => {
   it.effect("tries a message again whose handler failed in a way that heals", () =>
     Effect.gen(function*() {
       const { events, fiber } = yield* start({ count: 7 })
-      yield* pass(3)
+      yield* pass(3_000, 50)
       yield* Fiber.join(fiber)
       assert.deepStrictEqual(fates(events).filter((fate) => fate.includes("- 6")), [
         "Hello World! - 6: nobody was there to be greeted",
@@ -111,7 +104,7 @@ describe("WorkQueue", () => {
     Effect.gen(function*() {
       const broker = yield* AmqpMemory.AmqpMemory
       const { events, fiber, tally } = yield* start({ count: 100, halfway: Outage.begin })
-      yield* pass(20)
+      yield* pass(20_000, 50)
       yield* Fiber.join(fiber)
       assert.strictEqual(tally.summary(), "published 100, handled 90, handled more than once 1, dead-lettered 10")
       assert.isTrue(tally.isComplete())
@@ -130,10 +123,10 @@ describe("WorkQueue", () => {
     Effect.gen(function*() {
       const broker = yield* AmqpMemory.AmqpMemory
       const { events, fiber, tally } = yield* start({ count: 100 })
-      yield* pass(1)
+      yield* pass(1_000, 50)
       const before = fates(events).length
       const stopping = yield* Effect.forkChild(Fiber.interrupt(fiber), { startImmediately: true })
-      yield* pass(1)
+      yield* pass(1_000, 50)
       yield* Fiber.join(stopping)
       assert.strictEqual(fates(events).length, before + 2)
       assert.include(tally.summary(), "handled more than once 0")
@@ -145,16 +138,16 @@ describe("WorkQueue", () => {
     Effect.gen(function*() {
       const broker = yield* AmqpMemory.AmqpMemory
       const first = yield* start({ count: 20, halfway: Outage.begin })
-      yield* pass(1)
+      yield* pass(1_000, 50)
       yield* broker.refuseConnects(1000)
       const stopping = yield* Effect.forkChild(Fiber.interrupt(first.fiber), { startImmediately: true })
-      yield* pass(10)
+      yield* pass(10_000, 50)
       yield* Fiber.join(stopping)
       assert.include(yield* queuesLeft, WorkQueue.queue.name)
       yield* broker.heal
       yield* broker.refuseConnects(0)
       const { fiber, tally } = yield* start({ count: 20 })
-      yield* pass(5)
+      yield* pass(5_000, 50)
       yield* Fiber.join(fiber)
       assert.strictEqual(tally.summary(), "published 20, handled 18, handled more than once 0, dead-lettered 2")
       assert.deepStrictEqual(yield* queuesLeft, [])
@@ -167,7 +160,7 @@ describe("WorkQueue", () => {
         yield* channel.unbindQueue(WorkQueue.deadLetterQueue, WorkQueue.deadLetterExchange)
       }).pipe(Effect.scoped, Effect.orDie)
       const { fiber, tally } = yield* start({ count: 4, halfway: unbindDeadLetters })
-      yield* pass(35)
+      yield* pass(35_000, 50)
       const error = yield* Effect.flip(Fiber.join(fiber))
       assert.strictEqual(error.message, "1 of the confirmed messages were neither handled nor dead-lettered")
       assert.isFalse(tally.isComplete())
@@ -181,7 +174,7 @@ describe("WorkQueue", () => {
         retryMax: 2,
         halfway: Effect.andThen(broker.refuseConnects(1000), broker.cutConnections)
       })
-      yield* pass(20)
+      yield* pass(20_000, 50)
       assert.include((yield* Effect.flip(Fiber.join(fiber))).message, "gave up reconnecting")
       assert.isFalse(tally.isComplete())
       assert.deepStrictEqual(yield* broker.leftovers, [])

@@ -7,7 +7,7 @@ import * as NodeConfiguration from "./NodeConfiguration.ts"
 import { RabbitMqError } from "./RabbitMqError.ts"
 
 /**
- * Everything that can be asked of a node while it runs.
+ * The levers of a running node.
  */
 export interface BrokerLevers {
   /**
@@ -19,12 +19,15 @@ export interface BrokerLevers {
   readonly closeAllConnections: (text: string) => Effect.Effect<void, RabbitMqError>
   /** Kills the broker's end of every connection: clients see a reset. */
   readonly killAllConnections: Effect.Effect<void, RabbitMqError>
-  /** Raises the alarm. What clients publish from then on is blocked. */
+  /** Raises the alarm, which blocks publishing clients. */
   readonly setMemoryAlarm: Effect.Effect<void, RabbitMqError>
   readonly clearMemoryAlarm: Effect.Effect<void, RabbitMqError>
   readonly setDiskAlarm: Effect.Effect<void, RabbitMqError>
   readonly clearDiskAlarm: Effect.Effect<void, RabbitMqError>
-  /** Counts what clients can leave behind, over the whole cluster. Take it before and after to find a leak. */
+  /**
+   * Counts everything that clients can leave behind, over the whole cluster. Compare the counts before and after to
+   * find a leak.
+   */
   readonly counts: Effect.Effect<BrokerCounts, RabbitMqError>
   /** Counts one queue's messages and consumers; fails when there is no such queue. */
   readonly queueDepth: (name: string, vhost?: string) => Effect.Effect<QueueDepth, RabbitMqError>
@@ -34,18 +37,18 @@ export interface BrokerLevers {
   /** Adds a user who may do nothing yet. */
   readonly addUser: (name: string, password: string) => Effect.Effect<void, RabbitMqError>
   readonly deleteUser: (name: string) => Effect.Effect<void, RabbitMqError>
-  /** Says what a user may do in a virtual host; a missing pattern allows everything. */
+  /** Sets the permissions of a user in a virtual host. A missing pattern allows everything. */
   readonly setPermissions: (
     user: string,
     vhost: string,
     patterns?: Permissions
   ) => Effect.Effect<void, RabbitMqError>
-  /** Changes limits of the running node. They hold for new channels, until the node restarts. */
+  /** Changes limits of the running node. The limits hold for new channels, until the node restarts. */
   readonly setLimits: (limits: NodeConfiguration.Limits) => Effect.Effect<void, RabbitMqError>
 }
 
 /**
- * What is there at this moment, over all virtual hosts.
+ * The counts of this moment, over all virtual hosts.
  */
 export interface BrokerCounts {
   readonly connections: number
@@ -57,7 +60,7 @@ export interface BrokerCounts {
 }
 
 /**
- * What one queue holds at this moment.
+ * The counts of one queue at this moment.
  */
 export interface QueueDepth {
   readonly ready: number
@@ -141,7 +144,7 @@ const setLimit = ([key, value]: readonly [key: string, value: number]): string =
 
 const alarm = (resource: "memory" | "disk"): string => `{resource_limit, ${resource}, node()}`
 
-// The alarm's process tells the connections after it has answered. The questions that follow are answered behind that.
+// The alarm's process tells the connections after it has answered. The next questions are answered after that.
 const setAlarm = (resource: "memory" | "disk"): string =>
   `rabbit_alarm:set_alarm({${alarm(resource)}, []}),
     rabbit_alarm:get_alarms(),

@@ -1,5 +1,5 @@
 /**
- * One RabbitMQ node that the rig started, whatever it runs in, and the ways to hurt it.
+ * One RabbitMQ node of the rig, as a process or a container, and the ways to hurt it.
  */
 import type * as Effect from "effect/Effect"
 import type * as ErlangShell from "./ErlangShell.ts"
@@ -14,7 +14,7 @@ export interface BrokerNode {
   readonly tlsPort: number | undefined
   /** How to reach the node's Erlang. */
   readonly address: ErlangShell.Address
-  /** Starts the node with whatever data it has; done when it speaks AMQP. */
+  /** Starts the node with the data that it has. Done when the node speaks AMQP. */
   readonly start: Effect.Effect<void, RabbitMqError>
   /** SIGTERM: the node closes its connections with 320 and stops. */
   readonly stop: Effect.Effect<void, RabbitMqError>

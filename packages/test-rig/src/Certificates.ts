@@ -1,5 +1,5 @@
 /**
- * A set of certificates made on the spot: the ones that TLS should accept, and those that it should refuse.
+ * Makes certificates on the spot: some that TLS should accept, and some that it should refuse.
  */
 // The certificate library registers its parts through decorators, which need this to be loaded first.
 import "reflect-metadata"
@@ -16,7 +16,7 @@ export interface Identity {
 }
 
 /**
- * Everything that a matrix of TLS tests needs.
+ * The certificates of a matrix of TLS tests.
  */
 export interface Certificates {
   /** The certificate of the authority that both sides trust. */
@@ -25,9 +25,9 @@ export interface Certificates {
   readonly server: Identity
   /** A client. */
   readonly client: Identity
-  /** A server at `elsewhere.example`: valid, but not where it is found. */
+  /** A valid server certificate for `elsewhere.example`, another host than the server's. */
   readonly serverElsewhere: Identity
-  /** The server at `localhost`, until yesterday. */
+  /** A server at `localhost` whose certificate expired yesterday. */
   readonly expiredServer: Identity
   /** The certificate of an authority that nobody trusts. */
   readonly foreignAuthority: string
@@ -36,7 +36,7 @@ export interface Certificates {
 }
 
 /**
- * Makes a new set; that takes a few milliseconds.
+ * Makes a new set in a few milliseconds.
  */
 export const make: Effect.Effect<Certificates> = Effect.promise(async () => {
   const authority = await makeAuthority("Test rig")
@@ -114,7 +114,7 @@ const issue = async (authority: Authority, subject: Subject): Promise<Identity> 
   return { certificate: pem(certificate.rawData, "CERTIFICATE"), privateKey: pem(key, "PRIVATE KEY") }
 }
 
-// Ends in a line break, so that several can be put into one file.
+// Ends in a line break, so that one file can hold several.
 const pem = (content: ArrayBuffer, label: string): string => `${x509.PemConverter.encode(content, label)}\n`
 
 // The clock of the machine that checks a certificate may be somewhat behind.

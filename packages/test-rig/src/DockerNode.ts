@@ -1,5 +1,5 @@
 /**
- * A RabbitMQ node as a Docker container, for machines on which no RabbitMQ can be had otherwise.
+ * A RabbitMQ node as a Docker container, for machines that have no other RabbitMQ.
  */
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -16,7 +16,7 @@ import { RabbitMqError, RabbitMqUnavailable } from "./RabbitMqError.ts"
 import * as Subprocess from "./Subprocess.ts"
 
 /**
- * Names the image for a version of RabbitMQ, or says why no container can be had.
+ * Names the image for a version of RabbitMQ. Fails with the reason where no container can run.
  */
 export const findImage = (version: string | undefined): Effect.Effect<string, RabbitMqUnavailable> =>
   Subprocess.run({ program: "docker", args: ["version", "--format", "{{.Server.Version}}"] }).pipe(
@@ -51,7 +51,7 @@ export const make = Effect.fnUntraced(function*(
       "--publish",
       `127.0.0.1:${port}:5672`,
       ...(tlsPort === undefined ? [] : ["--publish", `127.0.0.1:${tlsPort}:5671`]),
-      // The configuration names certificates by their path, which is therefore the same inside.
+      // The configuration names certificates by path, so the container sees the same path.
       "--volume",
       `${keeper.directory}:${keeper.directory}:ro`,
       "--volume",

@@ -25,17 +25,17 @@ import * as RabbitMqInstallation from "./RabbitMqInstallation.ts"
 import type * as Subprocess from "./Subprocess.ts"
 
 /**
- * What a node is made from.
+ * The parts of a node.
  */
 export interface Options {
   readonly installation: RabbitMqInstallation.RabbitMqInstallation
   readonly configuration: NodeConfiguration.NodeConfiguration
-  /** What the node shares with others; by default it shares nothing. */
+  /** The node's place in a cluster. Defaults to none. */
   readonly membership?: Membership | undefined
 }
 
 /**
- * A node's place in a cluster: its own name, and what all members have in common.
+ * A node's place in a cluster: its own name, and the common part of all members.
  */
 export interface Membership {
   readonly name: string
@@ -44,7 +44,7 @@ export interface Membership {
 }
 
 /**
- * Starts a node that vanishes with the scope. Ports are taken anew when somebody else was faster.
+ * Starts a node that vanishes with the scope. Chooses other ports when another process has taken them.
  */
 export const make = (options: Options): Effect.Effect<BrokerNode, RabbitMqError, Scope.Scope> =>
   Effect.retry(launch(options), {
@@ -55,12 +55,12 @@ export const make = (options: Options): Effect.Effect<BrokerNode, RabbitMqError,
   )
 
 /**
- * A name that no other node on this machine has.
+ * Makes a name that no other node on this machine has.
  */
 export const uniqueName: Effect.Effect<string> = Effect.sync(() => `rig-${randomBytes(4).toString("hex")}@localhost`)
 
 /**
- * The secret that nodes recognise each other by.
+ * The secret by which nodes recognise each other.
  */
 export const uniqueCookie: Effect.Effect<string> = Effect.sync(() => randomBytes(16).toString("hex"))
 
@@ -72,8 +72,8 @@ export const makePortMapper = Effect.fnUntraced(function*(
 ): Effect.fn.Return<number, RabbitMqError, Scope.Scope> {
   const keeper = yield* Keeper.make
   const port = yield* FreePort.find
-  // A node that finds no port mapper starts one itself, and nobody would know whose process that is. So the rig starts
-  // it, in the foreground, and waits until it is there.
+  // A node that finds no port mapper starts one that belongs to nobody. So the rig starts the port mapper, in the
+  // foreground, and waits until it answers.
   const process = startProcess(
     RabbitMqInstallation.command(installation, installation.epmd, ["-port", `${port}`, "-address", "127.0.0.1"]),
     RabbitMqInstallation.environment(installation),

@@ -1,6 +1,6 @@
 /**
- * Evaluates Erlang on a running node. This is how the rig looks into a broker and pulls its levers: 3 to 9 milliseconds,
- * where the broker's own command line tool takes half a second.
+ * Evaluates Erlang on a running node. This is how the rig looks into a broker and pulls its levers: 3 to 9
+ * milliseconds, where the broker's own command line tool takes half a second.
  */
 import * as Effect from "effect/Effect"
 import * as Patience from "./Patience.ts"
@@ -8,8 +8,8 @@ import { RabbitMqError } from "./RabbitMqError.ts"
 import * as Subprocess from "./Subprocess.ts"
 
 /**
- * How to reach a node's Erlang: a program that reads Erlang from its standard input. Plain data, so that another process
- * can be told.
+ * The way to a node's Erlang: a program that reads Erlang from its standard input. Plain data, which can be sent to
+ * another process.
  */
 export interface Address {
   readonly command: Subprocess.Command
@@ -46,14 +46,15 @@ export const evaluate = Effect.fnUntraced(function*(
  */
 export const binary = (text: string): string => `<<${[...Buffer.from(text)].join(",")}>>`
 
-// What erl_call prints cannot be parsed back: quotes are not escaped, and lists of small numbers turn into text. The
-// value therefore travels as base64 of what the node itself prints. The names are odd so as not to meet the caller's.
+// The output of erl_call cannot be parsed: quotes are not escaped, and lists of small numbers turn into text. So the
+// value travels as base64 of the node's own print. The variables have odd names, which a caller's expressions will not
+// use.
 const enclose = (expressions: string): string =>
   `{RigMark__, RigValue__} = try begin ${expressions}
   end of RigResult__ -> {"+", RigResult__} catch RigClass__:RigReason__ -> {"-", {RigClass__, RigReason__}} end,
   base64:encode_to_string(unicode:characters_to_binary([RigMark__, io_lib:format("~0tp", [RigValue__])])).
 `
 
-// The node reads its input as Latin 1, whatever it is.
+// The node reads every input as Latin 1.
 const toAscii = (text: string): string =>
   text.replaceAll(/[^\p{ASCII}]/gu, (character) => `\\x{${character.codePointAt(0)?.toString(16)}}`)

@@ -1,6 +1,6 @@
 /**
- * Stands between a client and a broker and does to their connections what networks do: refuse, stall, swallow, delay,
- * cut in the middle of a frame, and drop one side only. It works below AMQP, so all but `inject` works under TLS too.
+ * Stands between a client and a broker, and treats their connections as networks do: refuses, stalls, swallows, delays,
+ * cuts in the middle of a frame, and drops one side only. Works below AMQP, so all but `inject` works under TLS too.
  */
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -11,7 +11,7 @@ import { connect, createServer } from "node:net"
 import * as LoopbackServer from "./LoopbackServer.ts"
 
 /**
- * What happens to connections.
+ * The treatment of connections.
  *
  * - `pass`: they reach the broker.
  * - `refuse`: they are reset as soon as they are accepted.
@@ -26,19 +26,19 @@ export type Mode = "pass" | "refuse" | "acceptSilent" | "blackhole"
 export type Direction = "down" | "up"
 
 /**
- * How a connection is cut: with an orderly end, with a reset, or by never passing another byte.
+ * The ways to cut a connection: with an orderly end, with a reset, or by never passing another byte.
  */
 export type CutHow = "fin" | "rst" | "hang"
 
 /**
- * What a proxy offers to a test. The faults without a mode hit the connections that are open at that moment.
+ * A proxy between a client and a broker. Faults without a mode hit the connections that are open at that moment.
  */
 export interface Service {
   readonly host: string
   readonly port: number
   /** The given URL of the broker, with this proxy's host and port in place of the broker's. */
   readonly through: (url: string) => string
-  /** How many clients are connected at this moment. */
+  /** The number of clients that are connected at this moment. */
   readonly connections: Effect.Effect<number>
   readonly setMode: (mode: Mode) => Effect.Effect<void>
   /** Stops reading one side, so that its buffers and then its writes fill up. */
@@ -54,9 +54,9 @@ export interface Service {
   readonly setLatency: (millis: number) => Effect.Effect<void>
   /** Lets this many more bytes pass in a direction on each open and each new connection, then cuts it. */
   readonly cutAfter: (direction: Direction, bytes: number, how: CutHow) => Effect.Effect<void>
-  /** Takes `cutAfter` back. */
+  /** Cancels `cutAfter`. */
   readonly clearCut: Effect.Effect<void>
-  /** Writes bytes to the clients as if the broker had. */
+  /** Writes bytes to the clients in the broker's name. */
   readonly inject: (bytes: Uint8Array) => Effect.Effect<void>
 }
 
@@ -66,7 +66,7 @@ export interface Service {
 export class FaultProxy extends Context.Service<FaultProxy, Service>()("effect-amqp-test-rig/FaultProxy") {}
 
 /**
- * Where the proxy leads to.
+ * The broker behind the proxy.
  */
 export interface Options {
   readonly host?: string | undefined
@@ -74,7 +74,7 @@ export interface Options {
 }
 
 /**
- * Opens a proxy that passes everything on until it is told otherwise. It closes with the scope.
+ * Opens a proxy that passes every byte until told otherwise. Closes with the scope.
  */
 export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Return<Service, never, Scope.Scope> {
   const links = new Set<Link>()
@@ -180,7 +180,7 @@ class Link {
     this.#allowances.set(direction, bytes)
   }
 
-  /** Reads from the direction's source, unless that is to be paused. */
+  /** Reads from the direction's source, unless the direction is paused. */
   flow(direction: Direction): void {
     const source = direction === "up" ? this.client : this.#broker
     if (this.#faults.paused.has(direction)) {
@@ -234,7 +234,8 @@ class Link {
       } else {
         this.allow(direction, allowance - chunk.length)
         if (!sink.write(chunk) && sink.listenerCount("drain") === 0) {
-          // What the other side does not take must not pile up here, or nobody would ever feel the back-pressure.
+          // Bytes that the other side does not take must not pile up here, or the sender would never feel
+          // back-pressure.
           source.pause()
           sink.once("drain", () => this.flow(direction))
         }

@@ -1,5 +1,5 @@
 /**
- * Loopback ports that nobody listens on.
+ * Free loopback ports.
  */
 import * as Effect from "effect/Effect"
 import { randomInt } from "node:crypto"
@@ -12,8 +12,8 @@ const lowest = 10_000
 const highest = 32_000
 
 /**
- * Finds a free port by listening on a random one for a moment. Another process may take it before the caller does, so
- * whoever uses it must be ready to ask again.
+ * Finds a free port by listening on a random one for a moment. Another process may take the port before the caller
+ * does, so the caller must be ready to ask again.
  */
 export const find: Effect.Effect<number, RabbitMqError> = Effect.suspend(() => tryToListen(randomInt(lowest, highest)))
   .pipe(

@@ -1,5 +1,5 @@
 /**
- * Peers that a client may find where it expected a broker.
+ * Peers that a client may meet in place of a broker.
  */
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
@@ -8,14 +8,14 @@ import { createServer } from "node:net"
 import * as LoopbackServer from "./LoopbackServer.ts"
 
 /**
- * Accepts connections and never says a word.
+ * Accepts connections and never sends a byte.
  */
 export const silent: Effect.Effect<LoopbackServer.LoopbackServer, never, Scope.Scope> = Effect.suspend(() =>
   greetWith((socket) => socket.resume())
 )
 
 /**
- * Takes any bytes for an HTTP request and refuses it.
+ * Takes any bytes for an HTTP request and refuses the request.
  */
 export const http: Effect.Effect<LoopbackServer.LoopbackServer, never, Scope.Scope> = Effect.suspend(() =>
   greetWith((socket) =>
@@ -51,7 +51,7 @@ export const dripping = (everyMillis: number): Effect.Effect<LoopbackServer.Loop
   )
 
 /**
- * Answers the first bytes of every connection with the given ones, and leaves it open.
+ * Answers the first bytes of every connection with the given bytes, and leaves the connection open.
  */
 export const answering = (bytes: Uint8Array): Effect.Effect<LoopbackServer.LoopbackServer, never, Scope.Scope> =>
   Effect.suspend(() => greetWith((socket) => socket.once("data", () => socket.write(bytes))))

@@ -1,7 +1,7 @@
 /**
- * Makes sure that nothing outlives a test: processes, containers and a directory are entrusted to a small shell process
- * that removes them when its standard input is closed. The end of the scope closes it, and so does any death of the
- * test process, SIGKILL included, which no exit handler inside that process could promise.
+ * Ends everything with its test: processes, containers and a directory are entrusted to a small shell process that
+ * removes them when its standard input is closed. The end of the scope closes that input, and so does any death of the
+ * test process, SIGKILL included, which no exit handler inside the test process could promise.
  */
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
@@ -14,7 +14,7 @@ import { fileURLToPath } from "node:url"
 import { RabbitMqError } from "./RabbitMqError.ts"
 
 /**
- * A fresh directory and whatever processes live in it, removed together.
+ * A fresh directory and its processes, removed together.
  */
 export interface Keeper {
   readonly directory: string
@@ -54,7 +54,7 @@ export const make: Effect.Effect<Keeper, RabbitMqError, Scope.Scope> = Effect.ac
           const processEnded = new Promise<void>((resolve) => {
             process.once("exit", () => {
               watched.delete(processEnded)
-              // Its number may be given to another process from now on.
+              // The process id may belong to another process from now on.
               tell(`forget ${pid}`)
               resolve()
             })
@@ -73,7 +73,7 @@ export const make: Effect.Effect<Keeper, RabbitMqError, Scope.Scope> = Effect.ac
       child.ref()
       child.stdin.end()
       await ended.catch(() => {})
-      // Killed is not ended: a node has its sockets for a moment longer.
+      // A killed node keeps its sockets for a moment longer.
       await Promise.all(watched)
     }).pipe(Effect.timeoutOption("20 seconds"))
 ).pipe(Effect.map(({ keeper }) => keeper))

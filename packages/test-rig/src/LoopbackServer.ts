@@ -6,7 +6,7 @@ import type * as Scope from "effect/Scope"
 import type { Server, Socket } from "node:net"
 
 /**
- * Where to reach a server.
+ * The address of a server.
  */
 export interface LoopbackServer {
   readonly host: string
@@ -14,7 +14,7 @@ export interface LoopbackServer {
 }
 
 /**
- * Makes a server listen. It closes with the scope, and every socket that it accepted is destroyed.
+ * Makes a server listen. The scope closes the server and destroys every socket that it accepted.
  */
 export const make = (server: Server): Effect.Effect<LoopbackServer, never, Scope.Scope> => {
   const sockets = new Set<Socket>()

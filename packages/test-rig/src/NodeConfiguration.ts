@@ -1,12 +1,12 @@
 /**
- * What a node is wanted to be like, and how that is told it.
+ * The wanted configuration of a node, and the files that tell it to the node.
  */
 import * as Duration from "effect/Duration"
 import { writeFile } from "node:fs/promises"
 import { join } from "node:path"
 
 /**
- * The wishes of one test; a node of no wishes has RabbitMQ's own defaults.
+ * The wishes of one test. A node without wishes has RabbitMQ's own defaults.
  */
 export interface NodeConfiguration {
   readonly limits?: Limits | undefined
@@ -20,7 +20,7 @@ export interface NodeConfiguration {
  * Limits at which a broker turns against its clients.
  */
 export interface Limits {
-  /** How long a delivery may stay unacknowledged; looked at every `channelTickInterval`. */
+  /** The time that a delivery may stay unacknowledged. Checked every `channelTickInterval`. */
   readonly consumerTimeout?: Duration.Input | undefined
   readonly channelTickInterval?: Duration.Input | undefined
   /** In bytes. */
@@ -28,16 +28,16 @@ export interface Limits {
 }
 
 /**
- * The node's own certificate and what it asks of its clients, all in PEM.
+ * The node's own certificate and the authority of its clients, all in PEM.
  */
 export interface Tls {
   /** The authority whose client certificates the node accepts. */
   readonly authority: string
   readonly certificate: string
   readonly privateKey: string
-  /** Whether a client certificate that is presented must be valid. */
+  /** Refuses a client certificate that is not valid. */
   readonly verifyPeer?: boolean | undefined
-  /** Whether a client must present a certificate at all. */
+  /** Refuses a client without a certificate. */
   readonly failIfNoPeerCert?: boolean | undefined
 }
 

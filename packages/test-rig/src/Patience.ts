@@ -1,5 +1,5 @@
 /**
- * How long tests wait for what must come: so long that no machine is too slow for it. Only a hang is cut off.
+ * The time that tests wait for an event that must come: longer than any slow machine needs. Only a hang is cut off.
  */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -11,7 +11,7 @@ import * as Schedule from "effect/Schedule"
 export const limit = Duration.minutes(2)
 
 /**
- * Waits until a condition holds. After `limit` it dies with the expectation, which names who was to do what.
+ * Waits until a condition holds. After `limit` dies with the expectation, which names who had to do what.
  */
 export const until = <E, R>(expectation: string, condition: Effect.Effect<boolean, E, R>): Effect.Effect<void, E, R> =>
   condition.pipe(
@@ -21,7 +21,7 @@ export const until = <E, R>(expectation: string, condition: Effect.Effect<boolea
   )
 
 /**
- * Waits for an effect to end. After `limit` it dies with the expectation, which names who was to do what.
+ * Waits for an effect to end. After `limit` dies with the expectation, which names who had to do what.
  */
 export const within = (expectation: string) => <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
   Effect.timeoutOrElse(effect, {

@@ -1,5 +1,5 @@
 /**
- * Asks from outside whether somebody is there.
+ * Probes for a listener from outside.
  */
 import * as Effect from "effect/Effect"
 import type { Socket } from "node:net"

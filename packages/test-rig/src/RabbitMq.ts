@@ -1,7 +1,7 @@
 /**
  * A throw-away RabbitMQ node: real, on free loopback ports, gone with its scope.
  *
- * It can be killed, frozen, restarted and looked into, so it is what tests of faults use. Tests that only need a broker
+ * Tests of faults use such a node: it can be killed, frozen, restarted and looked into. Tests that only need a broker
  * to talk to share one node, see `SharedRabbitMq`.
  */
 import * as Context from "effect/Context"
@@ -19,7 +19,7 @@ import { RabbitMqUnavailable } from "./RabbitMqError.ts"
 import * as RabbitMqInstallation from "./RabbitMqInstallation.ts"
 
 /**
- * What a node offers to a test.
+ * A node and its levers.
  */
 export interface Service extends BrokerLevers.BrokerLevers, BrokerNode {
   /** `amqp://guest:guest@127.0.0.1:<port>`; the same before and after a restart. */
@@ -30,10 +30,10 @@ export interface Service extends BrokerLevers.BrokerLevers, BrokerNode {
 }
 
 /**
- * What kind of node is wanted.
+ * The wanted kind of node.
  */
 export interface Options extends NodeConfiguration {
-  /** Such as `4.0`; by default what `AMQP_TESTS_RABBITMQ_VERSION` says, or else whatever is at hand. */
+  /** The version, such as `4.0`. Defaults to `AMQP_TESTS_RABBITMQ_VERSION`, or else to any version at hand. */
   readonly version?: string | undefined
 }
 
@@ -43,7 +43,7 @@ export interface Options extends NodeConfiguration {
 export class RabbitMq extends Context.Service<RabbitMq, Service>()("effect-amqp-test-rig/RabbitMq") {}
 
 /**
- * Starts a node. It ends with the scope, and with the test process however that dies.
+ * Starts a node that ends with the scope, and with any death of the test process.
  */
 export const make = Effect.fnUntraced(function*(
   options: Options = {}
@@ -59,18 +59,18 @@ export const layer = (options?: Options): Layer.Layer<RabbitMq, RabbitMqError | 
   Layer.effect(RabbitMq, make(options))
 
 /**
- * Tells whether `make` could find a RabbitMQ to start; the failure says why not. What has to be fetched first is fetched.
+ * Finds the RabbitMQ that `make` would start, and fetches it where needed. The failure says why there is none.
  */
 export const availability = (version?: string): Effect.Effect<Result.Result<void, RabbitMqUnavailable>> =>
   Effect.result(Effect.asVoid(findOrigin(version)))
 
 /**
- * The version that the whole test run is to use, where one was chosen.
+ * The version of the whole test run, if one was chosen.
  */
 export const defaultVersion = (): string | undefined => process.env["AMQP_TESTS_RABBITMQ_VERSION"]
 
 /**
- * Puts the levers onto a node that is running.
+ * Adds the levers to a running node.
  */
 export const fromNode = Effect.fnUntraced(function*(node: BrokerNode): Effect.fn.Return<Service, RabbitMqError> {
   const levers = BrokerLevers.make(node.address)

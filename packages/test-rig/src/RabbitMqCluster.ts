@@ -1,6 +1,6 @@
 /**
- * Several throw-away nodes that form one cluster. A minority that loses sight of the others pauses, as a careful
- * operator would have it.
+ * Several throw-away nodes that form one cluster. A minority that loses the others pauses, as a careful operator
+ * configures it.
  */
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -17,7 +17,7 @@ import { RabbitMqError } from "./RabbitMqError.ts"
 import * as RabbitMqInstallation from "./RabbitMqInstallation.ts"
 
 /**
- * What a cluster offers to a test.
+ * A cluster and its members.
  */
 export interface Service {
   readonly nodes: ReadonlyArray<Member>
@@ -35,11 +35,11 @@ export interface Member extends RabbitMq.Service {
 }
 
 /**
- * What kind of cluster is wanted.
+ * The wanted kind of cluster.
  */
 export interface Options extends NodeConfiguration {
   readonly version?: string | undefined
-  /** 3 by default. */
+  /** The number of nodes. Defaults to 3. */
   readonly size?: number | undefined
 }
 
@@ -51,7 +51,7 @@ export class RabbitMqCluster extends Context.Service<RabbitMqCluster, Service>()
 ) {}
 
 /**
- * Starts a cluster; it ends with the scope. Docker containers cannot be its nodes.
+ * Starts a cluster that ends with the scope. Docker containers cannot be its nodes.
  */
 export const make = Effect.fnUntraced(function*(
   options: Options = {}

@@ -1,17 +1,17 @@
 /**
- * What can go wrong while a broker is found, started or pulled about.
+ * The errors of finding, starting and steering a broker.
  */
 import * as Data from "effect/Data"
 
 /**
- * No broker of the wanted kind can be had on this machine. The message says what was tried and why each failed.
+ * This machine has no broker of the wanted kind. The message says what was tried and why each try failed.
  */
 export class RabbitMqUnavailable extends Data.TaggedError("RabbitMqUnavailable")<{
   readonly message: string
 }> {}
 
 /**
- * A broker that was found would not do what was asked of it: it did not boot, did not answer, or refused a command.
+ * A broker did not boot, did not answer, or refused a command.
  */
 export class RabbitMqError extends Data.TaggedError("RabbitMqError")<{
   readonly message: string

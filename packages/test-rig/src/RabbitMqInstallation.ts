@@ -1,6 +1,6 @@
 /**
- * Where RabbitMQ's and Erlang's programs are to be found: installed on this machine, or unpacked into a cache from
- * Debian's packages.
+ * Finds the programs of RabbitMQ and Erlang: installed on this machine, or unpacked into a cache from Debian's
+ * packages.
  */
 import * as Effect from "effect/Effect"
 import { existsSync } from "node:fs"
@@ -15,11 +15,11 @@ import * as Subprocess from "./Subprocess.ts"
  * A RabbitMQ with the Erlang that runs it.
  */
 export interface RabbitMqInstallation {
-  /** How it came to be here, for people to read. */
+  /** The origin of the installation, for people to read. */
   readonly description: string
   /** RabbitMQ's version, such as `3.10.8`. */
   readonly version: string
-  /** The directory of another Debian release in which all other paths are to be read; empty for this machine itself. */
+  /** The directory of another Debian release, the root of all other paths. Empty for this machine itself. */
   readonly root: string
   /** RabbitMQ's own directory, the one with `sbin` and `plugins`. */
   readonly home: string
@@ -41,7 +41,7 @@ export const debianReleases: ReadonlyMap<string, string> = new Map([
 
 /**
  * Finds an installation of the given version, or of any version: first on the machine, then in Debian's packages, which
- * are fetched when they are not in the cache yet.
+ * are fetched when the cache does not have them.
  */
 export const find = Effect.fnUntraced(function*(
   version: string | undefined
@@ -64,7 +64,7 @@ export const find = Effect.fnUntraced(function*(
 })
 
 /**
- * The command that runs a program of an installation: entered into its release first where it has one of its own.
+ * The command that runs a program of an installation. An installation of another release is entered first.
  */
 export const command = (
   installation: RabbitMqInstallation,
@@ -79,8 +79,8 @@ export const command = (
     }
 
 /**
- * The environment that every program of an installation runs in. It owes nothing to the environment of the tests,
- * whose `RABBITMQ_` variables would reach into the node.
+ * The environment of every program of an installation. It takes nothing from the environment of the tests, whose
+ * `RABBITMQ_` variables would reach into the node.
  */
 export const environment = (installation: RabbitMqInstallation): Record<string, string> => ({
   PATH: [installation.erlang, "/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"]

@@ -1,5 +1,5 @@
 /**
- * Test suites that need a broker. Where it cannot be had they are skipped, with the reason printed; in CI, or when
+ * Test suites that need a broker. Without a broker they are skipped, with the reason printed. In CI, or when
  * `AMQP_TESTS_REQUIRE_BROKER` is `1`, they fail instead.
  */
 import { describe, inject, it } from "vitest"

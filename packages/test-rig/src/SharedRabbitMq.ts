@@ -1,6 +1,6 @@
 /**
- * The one broker that a whole test run shares, for tests that only need somebody to talk to. It is what `AMQP_URL` names,
- * or a throw-away node that is started when the first test asks for it. `vitestSetup.ts` keeps it.
+ * The broker that a whole test run shares, for tests that only need a broker to talk to: the broker that `AMQP_URL`
+ * names, or a throw-away node that the first test starts. `vitestSetup.ts` keeps it.
  */
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -18,7 +18,7 @@ import type { SharedBroker } from "./TestRun.ts"
  * The shared broker as one test sees it.
  */
 export interface Service {
-  /** Names the virtual host too, so that it can be used as it is. */
+  /** The URL, virtual host included. */
   readonly url: string
   readonly host: string
   readonly port: number
@@ -26,7 +26,7 @@ export interface Service {
   readonly password: string
   /** A virtual host that no other test uses, unless the broker comes from `AMQP_URL`. */
   readonly vhost: string
-  /** There are none for a broker that comes from `AMQP_URL`. Other tests feel the pull as well. */
+  /** None for a broker from `AMQP_URL`. A lever that hits all connections hits other tests too. */
   readonly levers: Option.Option<BrokerLevers.BrokerLevers>
 }
 
@@ -36,7 +36,7 @@ export interface Service {
 export class SharedRabbitMq extends Context.Service<SharedRabbitMq, Service>()("effect-amqp-test-rig/SharedRabbitMq") {}
 
 /**
- * Gives the shared broker with a virtual host that lives as long as the scope.
+ * Makes a virtual host on the shared broker that lives as long as the scope.
  */
 export const make: Effect.Effect<Service, RabbitMqError, Scope.Scope> = Effect.gen(function*() {
   const broker = yield* ask

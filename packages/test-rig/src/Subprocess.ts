@@ -9,7 +9,7 @@ import { spawn } from "node:child_process"
 import * as Patience from "./Patience.ts"
 
 /**
- * A program that could not be run, ran too long, or ended with another code than 0.
+ * A program did not start, ran too long, or ended with another code than 0.
  */
 export class SubprocessError extends Data.TaggedError("SubprocessError")<{
   readonly message: string
@@ -36,7 +36,7 @@ export interface Options {
 }
 
 /**
- * Runs a program and gives what it wrote to standard output.
+ * Runs a program and returns its standard output.
  */
 export const run = Effect.fnUntraced(function*(
   command: Command,
@@ -63,7 +63,7 @@ const collectOutput = (command: Command, options: Options): Effect.Effect<string
     const complaints: Array<Buffer> = []
     child.stdout.on("data", (chunk: Buffer) => output.push(chunk))
     child.stderr.on("data", (chunk: Buffer) => complaints.push(chunk))
-    // A program that ends before it has read its input breaks the pipe; its exit code tells the story better.
+    // A program that ends before it has read its input breaks the pipe. Its exit code says more than the broken pipe.
     child.stdin.on("error", () => {})
     child.on(
       "error",

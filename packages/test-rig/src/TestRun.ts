@@ -1,5 +1,5 @@
 /**
- * What the set-up of a vitest run, `vitestSetup.ts`, hands to the test files.
+ * The values that `vitestSetup.ts` hands to the test files.
  */
 import type * as ErlangShell from "./ErlangShell.ts"
 
@@ -13,19 +13,19 @@ declare module "vitest" {
 }
 
 /**
- * Which brokers the test files can have.
+ * The brokers of a test run.
  */
 export interface BrokersOfTestRun {
-  /** Why no node can be started here; absent when it can. */
+  /** The reason why no node can start here. Absent when nodes can start. */
   readonly ownNodeRefusal: string | undefined
-  /** Why there is no shared broker; absent when there is one. */
+  /** The reason why there is no shared broker. Absent when there is one. */
   readonly sharedBrokerRefusal: string | undefined
-  /** The loopback port where the shared broker is to be asked for: a connection to it is answered with a `SharedBroker`. */
+  /** The loopback port of the shared broker's keeper, which answers a connection with a `SharedBroker`. */
   readonly sharedBrokerPort: number
 }
 
 /**
- * The set-up's answer, as JSON: the broker that it has started, or why it could not.
+ * The keeper's answer, as JSON: the broker that it has started, or the reason why it could not.
  */
 export type SharedBroker =
   | { readonly url: string; readonly address?: ErlangShell.Address | undefined }

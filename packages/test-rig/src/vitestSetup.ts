@@ -1,6 +1,6 @@
 /**
- * The global set-up of a vitest run: finds out which brokers can be had, and keeps the one that all tests share. Name it
- * under `globalSetup` of vitest's root configuration.
+ * The global set-up of a vitest run: finds the brokers of this machine, and keeps the broker that all tests share. Name
+ * this module under `globalSetup` of vitest's root configuration.
  */
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -12,7 +12,7 @@ import * as RabbitMq from "./RabbitMq.ts"
 import type { BrokersOfTestRun, SharedBroker } from "./TestRun.ts"
 
 /**
- * Called by vitest before the first test; what it gives is called after the last one.
+ * Called by vitest before the first test. Vitest calls the returned function after the last test.
  */
 export const setup = async (project: TestProject): Promise<() => Promise<void>> => {
   const url = process.env["AMQP_URL"]
@@ -20,7 +20,7 @@ export const setup = async (project: TestProject): Promise<() => Promise<void>> 
   const refusal = Result.isFailure(availability) ? availability.failure.message : undefined
   const scope = Scope.makeUnsafe()
 
-  // The node costs seconds, and a run of unit tests must not pay them: it is started when it is first asked for.
+  // The node costs seconds, which a run of unit tests must not pay: the first test that asks starts it.
   let broker: Promise<SharedBroker> | undefined
   const server = createServer((socket) => {
     socket.on("error", () => {})

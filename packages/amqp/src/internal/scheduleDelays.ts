@@ -9,7 +9,7 @@ import * as Schedule from "effect/Schedule"
 /** The next delay of a schedule, or none when it is over; each call is one recurrence. */
 export type NextDelay<Input> = (now: number, input: Input) => Effect.Effect<Duration.Duration | undefined>
 
-/** Start a schedule afresh. */
+/** Starts a schedule afresh. */
 export const start = <Input>(schedule: Schedule.Schedule<unknown, Input>): Effect.Effect<NextDelay<Input>> =>
   Effect.map(Schedule.toStep(schedule), (step) => (now, input) =>
     step(now, input).pipe(

@@ -10,7 +10,7 @@ import { Scheduler } from "effect/Scheduler"
 /** Wakes somebody when the driver's callback, and the batch of frames that it belongs to, is over. */
 export type WakeLater = (wake: () => void) => void
 
-/** Make a queue of those to be woken, on the scheduler of the present fiber. */
+/** Makes a queue of those to be woken, on the scheduler of the present fiber. */
 export const make: Effect.Effect<WakeLater> = Effect.map(Scheduler, (scheduler) => {
   const dispatcher = scheduler.makeDispatcher()
   let pending: Array<() => void> = []

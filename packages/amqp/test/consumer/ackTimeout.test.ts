@@ -1,8 +1,8 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import { AmqpConsumer } from "effect-amqp"
+import { pass } from "effect-amqp-test-rig/VirtualTime"
 import { logging, onMemory, ready, send, sendWith, unacked, work } from "../support/Consuming.ts"
-import { pass } from "../support/Time.ts"
 
 describe("AmqpConsumer and the broker's delivery acknowledgement timeout", () => {
   it.effect("is warned of at 80 % of it, once for each message", () => {

@@ -2,8 +2,8 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Latch, Logger } from "effect"
 import { AmqpConsumer } from "effect-amqp"
 import { AmqpMemory } from "effect-amqp-memory"
+import { pass, settled } from "effect-amqp-test-rig/VirtualTime"
 import { onMemory, send, work } from "../support/Consuming.ts"
-import { pass, settled } from "../support/Time.ts"
 
 /** What is logged as the reason when the broker cancels a consumer, while its handler runs or when that has ended. */
 const reasonOfDetachment = (version: "4.0" | "4.3", isRunning: boolean) =>

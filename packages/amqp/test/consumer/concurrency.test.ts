@@ -1,8 +1,8 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Latch } from "effect"
 import { AmqpConsumer } from "effect-amqp"
+import { pass, settled } from "effect-amqp-test-rig/VirtualTime"
 import { onMemory, ready, send, unacked, work } from "../support/Consuming.ts"
-import { pass, settled } from "../support/Time.ts"
 
 describe("the concurrency of an AmqpConsumer", () => {
   it.effect("no more handlers run at once than it says, and no more messages are out than the prefetch", () =>

@@ -2,8 +2,8 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Fiber, Layer, Scope, Stream } from "effect"
 import { AmqpChannel, AmqpConnection, AmqpConsumer, AmqpPublisher, AmqpTopology } from "effect-amqp"
 import { AmqpMemory } from "effect-amqp-memory"
+import { pass, settled } from "effect-amqp-test-rig/VirtualTime"
 import { logging } from "../support/Consuming.ts"
-import { pass, settled } from "../support/Time.ts"
 
 const versions = ["3.10", "4.0", "4.3"] as const
 const dead = AmqpTopology.queue("dead")

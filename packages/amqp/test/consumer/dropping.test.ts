@@ -2,8 +2,8 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Layer, Logger } from "effect"
 import { AmqpConnection, AmqpConsumer, AmqpPublisher, AmqpTopology } from "effect-amqp"
 import { AmqpMemory } from "effect-amqp-memory"
+import { settled } from "effect-amqp-test-rig/VirtualTime"
 import { logging, onMemory, ready, send, work } from "../support/Consuming.ts"
-import { settled } from "../support/Time.ts"
 
 const lossy = AmqpTopology.queue("lossy", { type: "quorum" })
 

@@ -2,8 +2,8 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Fiber, Latch, Logger, Scope } from "effect"
 import { AmqpConsumer } from "effect-amqp"
 import { AmqpMemory } from "effect-amqp-memory"
+import { pass, settled } from "effect-amqp-test-rig/VirtualTime"
 import { client, consumers, logging, onMemory, ready, send, unacked, work } from "../support/Consuming.ts"
-import { pass, settled } from "../support/Time.ts"
 
 describe("AmqpConsumer at the end of its scope", () => {
   it.effect("lets running handlers finish, acknowledges them, releases the rest, and reports both", () => {

@@ -3,7 +3,7 @@ import { Arbitrary, Effect, Exit, Fiber, Layer, Schedule, Scope } from "effect"
 import type { AmqpDelivery } from "effect-amqp"
 import { AmqpConnection, AmqpConsumer, AmqpPublisher, AmqpTopology } from "effect-amqp"
 import { AmqpMemory, FaultPlan } from "effect-amqp-memory"
-import { TestClock } from "effect/testing"
+import { pass } from "effect-amqp-test-rig/VirtualTime"
 import { between } from "../support/Between.ts"
 
 const work = AmqpTopology.queue("work")
@@ -12,12 +12,6 @@ const client = AmqpPublisher.layer({ confirmTimeout: "20 seconds" }).pipe(
   Layer.provideMerge(AmqpTopology.layer(AmqpTopology.make(work))),
   Layer.provideMerge(AmqpConnection.layer({ retry: { interval: "500 millis", max: 1000 } }))
 )
-
-/** Let time pass in small steps, each with the turns of the scheduler that frames need. */
-const pass = (millis: number) =>
-  Effect.repeat(Effect.andThen(TestClock.adjust(100), Effect.repeat(TestClock.adjust(0), { times: 4 })), {
-    times: millis / 100 - 1
-  })
 
 interface Shape {
   readonly messages: number
@@ -115,9 +109,9 @@ const account = (
         ),
       { concurrency: "unbounded", discard: true }
     ))
-    yield* pass(plan.duration)
+    yield* pass(plan.duration, 100)
     yield* Effect.forEach([faults, cancelling], Fiber.join)
-    yield* pass(60_000 + shape.messages * shape.handlerMillis)
+    yield* pass(60_000 + shape.messages * shape.handlerMillis, 100)
     yield* Fiber.join(publishing)
     assert.deepInclude(yield* broker.queue("work"), { ready: 0, unacked: 0 })
 
@@ -125,7 +119,7 @@ const account = (
       Effect.andThen(Fiber.interrupt(consuming), Scope.close(application, Exit.void)),
       { startImmediately: true }
     )
-    yield* pass(2000)
+    yield* pass(2000, 100)
     yield* Fiber.join(stopping)
     assert.deepStrictEqual(yield* broker.leftovers, [])
     return { confirmed, finished }

@@ -1,8 +1,8 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Layer, Schema } from "effect"
 import { AmqpConsumer } from "effect-amqp"
+import { pass } from "effect-amqp-test-rig/VirtualTime"
 import { logging, onMemory, ready, send, unacked, work } from "../support/Consuming.ts"
-import { pass } from "../support/Time.ts"
 
 describe("AmqpConsumer: a handler's outcome", () => {
   it.effect("success acknowledges the message", () =>

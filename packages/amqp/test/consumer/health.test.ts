@@ -2,8 +2,8 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Scope } from "effect"
 import { AmqpConsumer } from "effect-amqp"
 import { AmqpMemory } from "effect-amqp-memory"
+import { pass } from "effect-amqp-test-rig/VirtualTime"
 import { consumers, onMemory, work } from "../support/Consuming.ts"
-import { pass } from "../support/Time.ts"
 
 describe("the health of an AmqpConsumer", () => {
   it.effect("says that a consumer is attached, since when and on which session, and nothing after it ended", () =>

@@ -1,8 +1,8 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Context, Effect, Fiber, Layer, Schedule } from "effect"
 import { AmqpConsumer } from "effect-amqp"
+import { settled } from "effect-amqp-test-rig/VirtualTime"
 import { consumers, onMemory, send, work } from "../support/Consuming.ts"
-import { settled } from "../support/Time.ts"
 
 describe("AmqpConsumer.layer", () => {
   it.effect("a layer consumes with the services of its handler until it is released", () => {

@@ -1,8 +1,8 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Config, ConfigProvider, Effect, Fiber, Layer } from "effect"
 import { AmqpConsumer } from "effect-amqp"
+import { pass, settled } from "effect-amqp-test-rig/VirtualTime"
 import { onMemory, ready, send, unacked, work } from "../support/Consuming.ts"
-import { pass, settled } from "../support/Time.ts"
 
 describe("AmqpConsumer.layerConfig", () => {
   const worker = AmqpConsumer.layerConfig(work, () => Effect.never, {

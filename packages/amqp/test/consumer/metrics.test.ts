@@ -1,8 +1,8 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Metric } from "effect"
 import { AmqpConsumer } from "effect-amqp"
+import { pass } from "effect-amqp-test-rig/VirtualTime"
 import { onMemory, send, withOwnMetrics, work } from "../support/Consuming.ts"
-import { pass } from "../support/Time.ts"
 
 const conventional = {
   "messaging.system": "rabbitmq",

@@ -3,9 +3,9 @@ import { Effect } from "effect"
 import { AmqpConsumer, AmqpPublisher } from "effect-amqp"
 import type { AmqpMessage } from "effect-amqp"
 import { AmqpMemory } from "effect-amqp-memory"
+import { pass, settled } from "effect-amqp-test-rig/VirtualTime"
 import { logging, metric, onMemory, send, sendWith, withOwnMetrics, work } from "../support/Consuming.ts"
 import * as Spans from "../support/Spans.ts"
-import { pass, settled } from "../support/Time.ts"
 
 describe("what an AmqpConsumer shows", () => {
   it.effect("a handler logs with the queue, the delivery tag and the message id", () => {

@@ -3,8 +3,8 @@ import { Effect, Exit, Fiber, Logger, Redacted, Schedule, Scope } from "effect"
 import { AmqpChannel, AmqpConsumer, AmqpDriver, AmqpTopology, CurrentDriver } from "effect-amqp"
 import type { AmqpDelivery } from "effect-amqp"
 import { AmqpMemory } from "effect-amqp-memory"
+import { pass, settled } from "effect-amqp-test-rig/VirtualTime"
 import { dead, logging, onMemory, ready, send, sendWith, unacked, work } from "../support/Consuming.ts"
-import { pass, settled } from "../support/Time.ts"
 
 /** A message of another client, which sends what ours would refuse. */
 const sendForeign = Effect.fnUntraced(function*(properties: AmqpDriver.WireProperties) {

@@ -3,7 +3,7 @@ import { Data, Effect, Layer, Redacted, Schedule } from "effect"
 import { AmqpChannel, AmqpConnection, AmqpConsumer, AmqpPublisher, AmqpTopology } from "effect-amqp"
 import type { AmqpError } from "effect-amqp"
 import { AmqpMemory } from "effect-amqp-memory"
-import { pass } from "../support/Time.ts"
+import { pass } from "effect-amqp-test-rig/VirtualTime"
 
 const schedule = Schedule.upTo(Schedule.spaced("1 second"), { times: 2 })
 const policy = AmqpConsumer.retry(schedule)

@@ -3,8 +3,8 @@ import { Effect, Logger, Schedule } from "effect"
 import { AmqpConsumer } from "effect-amqp"
 import type { AmqpDelivery } from "effect-amqp"
 import { AmqpMemory } from "effect-amqp-memory"
+import { pass, settled } from "effect-amqp-test-rig/VirtualTime"
 import { metric, onMemory, ready, send, unacked, withOwnMetrics, work } from "../support/Consuming.ts"
-import { pass, settled } from "../support/Time.ts"
 
 describe("AmqpConsumer.runBatch", () => {
   const texts = (batch: ReadonlyArray<AmqpDelivery.Delivery>) =>

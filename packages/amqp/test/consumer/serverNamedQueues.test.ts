@@ -2,8 +2,8 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Schedule } from "effect"
 import { AmqpConsumer, AmqpTopology } from "effect-amqp"
 import { AmqpMemory } from "effect-amqp-memory"
+import { pass } from "effect-amqp-test-rig/VirtualTime"
 import { onMemory, sendWith } from "../support/Consuming.ts"
-import { pass } from "../support/Time.ts"
 
 describe("AmqpConsumer and server-named queues", () => {
   const events = AmqpTopology.exchange("events", { type: "fanout" })

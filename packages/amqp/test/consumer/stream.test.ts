@@ -2,8 +2,8 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber, Stream } from "effect"
 import { AmqpChannel, AmqpConsumer } from "effect-amqp"
 import { AmqpMemory } from "effect-amqp-memory"
+import { pass, settled } from "effect-amqp-test-rig/VirtualTime"
 import { onMemory, ready, send, unacked, work } from "../support/Consuming.ts"
-import { pass, settled } from "../support/Time.ts"
 
 describe("AmqpConsumer.stream", () => {
   it.effect("emits deliveries that its reader acknowledges, as many at once as the prefetch", () =>

@@ -2,6 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Fiber, Latch, Layer, Schedule, Scope } from "effect"
 import { AmqpChannel, AmqpConsumer } from "effect-amqp"
 import { AmqpMemory } from "effect-amqp-memory"
+import { pass, settled } from "effect-amqp-test-rig/VirtualTime"
 import {
   client,
   consumers,
@@ -13,7 +14,6 @@ import {
   withOwnMetrics,
   work
 } from "../support/Consuming.ts"
-import { pass, settled } from "../support/Time.ts"
 
 describe("the supervision of an AmqpConsumer", () => {
   const comesBackAfter = (

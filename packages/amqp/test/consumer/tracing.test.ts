@@ -1,9 +1,9 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Data, Effect, Schema } from "effect"
 import { AmqpConsumer, AmqpContract, AmqpPublisher, AmqpTopology } from "effect-amqp"
+import { pass, settled } from "effect-amqp-test-rig/VirtualTime"
 import { onMemory, work } from "../support/Consuming.ts"
 import * as Spans from "../support/Spans.ts"
-import { pass, settled } from "../support/Time.ts"
 
 const orders = AmqpTopology.exchange("orders", { type: "topic" })
 const topology = AmqpTopology.make(orders, work, AmqpTopology.bind(work, orders, "order.#"))

@@ -11,9 +11,9 @@ import {
 } from "effect-amqp"
 import type { AmqpDelivery } from "effect-amqp"
 import { AmqpMemory } from "effect-amqp-memory"
+import { pass, settled } from "effect-amqp-test-rig/VirtualTime"
 import { gzipSync } from "node:zlib"
 import * as Shop from "../support/Shop.ts"
-import { pass, settled } from "../support/Time.ts"
 
 const client = Layer.mergeAll(AmqpPublisher.layer(), AmqpChannel.layer()).pipe(
   Layer.provideMerge(AmqpTopology.layer(Shop.topology)),

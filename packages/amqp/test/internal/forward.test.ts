@@ -1,8 +1,8 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Option, Schedule } from "effect"
 import { AmqpChannel, AmqpConsumer, AmqpMessage, AmqpPublisher } from "effect-amqp"
+import { pass, settled } from "effect-amqp-test-rig/VirtualTime"
 import { onMemory, sendWith, work } from "../support/Consuming.ts"
-import { pass, settled } from "../support/Time.ts"
 
 const received: AmqpMessage.Received = {
   exchange: "orders",

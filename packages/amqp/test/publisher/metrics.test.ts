@@ -2,8 +2,8 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Metric, Schedule } from "effect"
 import { AmqpConsumer, AmqpPublisher } from "effect-amqp"
 import { AmqpMemory } from "effect-amqp-memory"
+import { pass } from "effect-amqp-test-rig/VirtualTime"
 import { begin, paid, reason } from "../support/Publishing.ts"
-import { pass } from "../support/Time.ts"
 import * as Virtual from "../support/Virtual.ts"
 
 /** The state of the one metric with these attributes. */

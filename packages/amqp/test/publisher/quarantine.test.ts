@@ -3,10 +3,10 @@ import { Arbitrary, Context, Effect, Exit, Fiber, Layer, Schedule } from "effect
 import type { AmqpDriver, AmqpMessage, PublishError } from "effect-amqp"
 import { AmqpError, AmqpPublisher, AmqpTopology, CurrentDriver } from "effect-amqp"
 import { AmqpMemory } from "effect-amqp-memory"
+import { pass } from "effect-amqp-test-rig/VirtualTime"
 import { TestClock } from "effect/testing"
 import { between } from "../support/Between.ts"
 import { begin, connectionLayer, paid, publish } from "../support/Publishing.ts"
-import { pass } from "../support/Time.ts"
 import * as Virtual from "../support/Virtual.ts"
 
 const copies = Effect.gen(function*() {

@@ -2,7 +2,7 @@ import { Effect, Layer, Logger, Metric, References } from "effect"
 import { AmqpChannel, AmqpConnection, AmqpPublisher, AmqpTopology } from "effect-amqp"
 import type { AmqpMessage } from "effect-amqp"
 import { AmqpMemory } from "effect-amqp-memory"
-import { settled } from "./Time.ts"
+import { settled } from "effect-amqp-test-rig/VirtualTime"
 
 export const dead = AmqpTopology.queue("dead")
 

@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Layer, Stream, SubscriptionRef } from "effect"
 import { AmqpChannel, AmqpConnection, AmqpConsumer, AmqpPublisher, AmqpTopology } from "effect-amqp"
 import { AmqpMemory } from "effect-amqp-memory"
-import { pass, settled } from "../support/Time.ts"
+import { pass, settled } from "effect-amqp-test-rig/VirtualTime"
 
 const events = AmqpTopology.exchange("events", { type: "topic" })
 const work = AmqpTopology.queue("work", { maxLength: 100 })

@@ -10,8 +10,8 @@ import {
   AmqpTopology
 } from "effect-amqp"
 import { AmqpMemory } from "effect-amqp-memory"
+import { pass } from "effect-amqp-test-rig/VirtualTime"
 import { TestClock } from "effect/testing"
-import { pass } from "../support/Time.ts"
 
 const work = AmqpTopology.queue("work")
 const other = AmqpTopology.queue("other")

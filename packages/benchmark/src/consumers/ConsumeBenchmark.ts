@@ -1,6 +1,6 @@
 /**
- * The consume benchmark: each turn, the queue is filled, and one contender takes everything out of it. The turns are
- * interleaved as in the publish benchmark.
+ * The consume benchmark: in each turn the queue is filled, and one contender takes every message out of it. The turns
+ * are interleaved as in the publish benchmark.
  */
 import * as Effect from "effect/Effect"
 import type { Scope } from "effect/Scope"
@@ -22,12 +22,12 @@ export interface Entrant {
   readonly concurrency: number
 }
 
-/** What one contender did, beside raw amqplib with the same prefetch. */
+/** The figures of one contender, beside raw amqplib with the same prefetch. */
 export interface Result extends Entrant, Measured {
   readonly ratios: Ratios | undefined
 }
 
-/** How much to measure. */
+/** The size of a run. */
 export interface Options {
   readonly rounds: number
   readonly messages: number
@@ -51,7 +51,7 @@ export const everything: ReadonlyArray<Entrant> = [
   ...each("effect-amqp stream", [1000, 1])
 ]
 
-/** Those that the bar is about. */
+/** The contenders that have a bar. */
 export const few: ReadonlyArray<Entrant> = [
   ...each("amqplib", [1000, 1]),
   ...each("rabbitmq-client", [1000, 100]),
@@ -88,12 +88,12 @@ const enter = Effect.fnUntraced(function*(
       ({ message }) => new TrialProcess.TrialFailed({ message: `${contender}, prefetch ${prefetch}: ${message}` })
     )
   yield* ask({ ask: "open", contender, load: { url: broker.url, queue: broker.queue, prefetch, concurrency } })
-  // One message for each round trip takes its time.
+  // Fewer messages, because a prefetch of 1 costs a round trip for each.
   const messages = Math.max(1, prefetch === 1 ? Math.round(options.messages / 10) : options.messages)
   return { entrant, messages, ask, samples: [] }
 })
 
-/** Run it before RabbitMQ. */
+/** Runs it before RabbitMQ. */
 export const run = (
   broker: Broker,
   calibration: Calibration,

@@ -8,7 +8,7 @@ import { machine } from "../report/noiseText.ts"
 import { writeResults } from "../report/resultFiles.ts"
 import * as ConsumeBenchmark from "./ConsumeBenchmark.ts"
 
-/** What the command line asks for. */
+/** The options of the command line. */
 export interface Options {
   readonly quick: boolean
   readonly rounds: number | undefined
@@ -16,7 +16,7 @@ export interface Options {
   readonly profileInto: string | undefined
 }
 
-/** Run the benchmark. */
+/** Runs the benchmark. */
 export const run = (options: Options) =>
   Effect.scoped(Effect.gen(function*() {
     const { profileInto, quick } = options

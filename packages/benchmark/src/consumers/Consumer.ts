@@ -1,17 +1,19 @@
-/** What every contender of the consume benchmark does: take messages out of a queue, and acknowledge each. */
+/** The work of every contender of the consume benchmark: take messages out of a queue, and acknowledge each. */
 
-/** Where to consume, and how. */
+/** The queue to consume from, and the options. */
 export interface Load {
   readonly url: string
   readonly queue: string
   readonly prefetch: number
-  /** Handlers at once, where the client has a say in that. */
+  /** The largest number of handlers at once, for clients that have such an option. */
   readonly concurrency: number
 }
 
 /** A contender that is connected. */
 export interface Consumer {
-  /** Start consuming, and resolve when so many were handled and acknowledged, with what stops it. */
+  /**
+   * Starts to consume, and resolves when `count` messages were handled and acknowledged, with a function that stops it.
+   */
   readonly consume: (count: number) => Promise<() => Promise<void>>
   readonly close: () => Promise<void>
 }

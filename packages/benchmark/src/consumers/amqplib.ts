@@ -1,7 +1,7 @@
 import * as amqplib from "amqplib"
 import type { Contender } from "./Consumer.ts"
 
-/** amqplib with its callback, acknowledging one by one. All ratios are to this. */
+/** amqplib with its callback, acknowledging one by one. The contender that all ratios are to. */
 export const contender: Contender = {
   async open(load) {
     const connection = await amqplib.connect(load.url, { noDelay: true })

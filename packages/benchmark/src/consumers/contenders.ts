@@ -1,6 +1,6 @@
 import type { Contender } from "./Consumer.ts"
 
-/** The contenders by name; only the one that is measured is loaded. */
+/** The contenders by name. A trial loads only its own. */
 export const contenders = {
   amqplib: () => import("./amqplib.ts").then((module) => module.contender),
   "rabbitmq-client": () => import("./rabbitmqClient.ts").then((module) => module.contender),
@@ -12,5 +12,5 @@ export const contenders = {
 /** The name of a contender. */
 export type ContenderName = keyof typeof contenders
 
-/** What all ratios are to. */
+/** The contender that all ratios are to. */
 export const baseline: ContenderName = "amqplib"

@@ -11,7 +11,7 @@ import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type { Contender } from "./Consumer.ts"
 
-/** This library with its default options: metrics on, tracing off; by a handler, or as a stream. */
+/** This library with its default options (metrics on, tracing off), with a handler or as a stream. */
 export const effectAmqp = (way: "handler" | "stream"): Contender => ({
   async open(load) {
     const quiet = Layer.succeedContext(Context.make(References.MinimumLogLevel, "None"))

@@ -26,7 +26,7 @@ export interface Result extends Measured {
   readonly name: string
 }
 
-/** How much to measure. */
+/** The size of a run. */
 export interface Options {
   readonly rounds: number
   readonly messages: number

@@ -1,6 +1,6 @@
 /**
- * The RabbitMQ that is measured against: the one that `AMQP_URL` names, or a node of the test rig. And the durable
- * classic queue of the benchmark on it, with the channel that empties, fills and counts it.
+ * The RabbitMQ of the benchmarks: the broker that `AMQP_URL` names, or a node of the test rig, with the durable classic
+ * queue of the benchmark and the channel that empties, fills and counts it.
  */
 import type { ConfirmChannel } from "amqplib"
 import * as amqplib from "amqplib"
@@ -10,7 +10,7 @@ import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 
-/** The broker did not do what the benchmark needs of it. */
+/** The broker did not do what the benchmark needs. */
 export class BrokerFailed extends Data.TaggedError("BrokerFailed")<{
   readonly message: string
   readonly cause: unknown
@@ -22,11 +22,14 @@ export interface Broker {
   readonly version: string
   readonly queue: string
   readonly purge: Effect.Effect<void, BrokerFailed>
-  /** Put so many persistent messages into the queue, and wait until they are confirmed. */
+  /** Puts `count` persistent messages into the queue, and waits until they are confirmed. */
   readonly fill: (count: number, bodyBytes: number) => Effect.Effect<void, BrokerFailed>
 }
 
-/** A broker whose queue is deleted with the scope; so is the broker, unless `AMQP_URL` names it. */
+/**
+ * Makes a broker with a queue, which is deleted with the scope. The broker ends with the scope too, unless `AMQP_URL`
+ * names it.
+ */
 export const make: Effect.Effect<Broker, BrokerFailed | RabbitMqError | RabbitMqUnavailable, Scope.Scope> = Effect.gen(
   function*() {
     const url = process.env["AMQP_URL"] ?? (yield* RabbitMq.make()).url

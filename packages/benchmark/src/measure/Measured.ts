@@ -1,8 +1,8 @@
-/** What one contender did, in terms that all benchmarks share. */
+/** The figures of one contender that all benchmarks share. */
 import type { Summary } from "./Statistics.ts"
 import { percentile, summarize } from "./Statistics.ts"
 
-/** What one turn took. */
+/** The cost of one turn. */
 export interface Sample {
   readonly messages: number
   readonly seconds: number
@@ -23,8 +23,8 @@ export interface Measured {
 
 /**
  * A contender as a multiple of another one in the same heat: the medians of the ratios of the rounds. Both sides of a
- * round are measured within seconds of each other, so these are moved less by what else the machine does than the ratio
- * of the medians over all rounds is.
+ * round are measured within seconds of each other, so the machine's other work moves these medians less than it moves
+ * the ratio of the medians over all rounds.
  */
 export interface Ratios {
   readonly rate: number
@@ -32,7 +32,7 @@ export interface Ratios {
   readonly peak: number
 }
 
-/** Sum up turns. */
+/** Sums up turns. */
 export const measured = (samples: ReadonlyArray<Sample>, peakBytes: number): Measured => ({
   samples,
   rate: summarize(samples.map(rateOf)),
@@ -44,14 +44,14 @@ const cpuOf = ({ cpuMicros, messages }: Sample): number => cpuMicros / messages
 
 const rateOf = ({ messages, seconds }: Sample): number => messages / seconds
 
-/** Set one beside another. */
+/** Sets one contender beside another. */
 export const ratios = (one: Measured, other: Measured): Ratios => {
   const byRound = (of: (sample: Sample) => number): number =>
     percentile(one.samples.map((sample, round) => of(sample) / of(other.samples[round]!)), 0.5)
   return { rate: byRound(rateOf), cpu: byRound(cpuOf), peak: one.peakBytes / other.peakBytes }
 }
 
-/** Run something and see what it takes. */
+/** Runs an action and measures its cost. */
 export const take = async (messages: number, run: () => Promise<unknown>): Promise<Sample> => {
   const cpu = process.cpuUsage()
   const start = performance.now()

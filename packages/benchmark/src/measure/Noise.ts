@@ -1,6 +1,6 @@
 /**
- * How noisy the machine is: the same short computation, again and again between the measurements. On a quiet machine it
- * takes the same time each time, and as much wall time as CPU time.
+ * Measures the noise of the machine: the same short computation, again and again between the measurements. On a quiet
+ * machine it takes the same time each time, and as much wall time as CPU time.
  */
 import { cpus, loadavg } from "node:os"
 import type { Summary } from "./Statistics.ts"
@@ -13,7 +13,7 @@ export interface Noise {
   readonly loadAtStart: number
   /** Milliseconds of wall time of the loop; smallest and largest without the tenth at either end. */
   readonly loop: Summary
-  /** Of the wall time of the loops, the share in which this process was not running. */
+  /** The share of the loops' wall time in which this process was not running. */
   readonly stolen: number
   readonly verdict: "quiet" | "noisy" | "very noisy"
 }
@@ -29,14 +29,14 @@ const compute = (): number => {
 // Kept, so that the loop is not optimized away.
 let result = 0
 
-/** Takes samples of the machine's mood. */
+/** Takes samples of the machine's noise. */
 export class Calibration {
   readonly #loadAtStart = loadavg()[0] ?? 0
   readonly #wall: Array<number> = []
   #cpuMillis = 0
 
   constructor() {
-    // The first loops are those in which the compiler does its work.
+    // The compiler works during the first loops.
     for (let i = 0; i < 5; i++) result ^= compute()
   }
 

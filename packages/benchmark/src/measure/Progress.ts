@@ -1,10 +1,10 @@
-/** One line on standard error that says how far a run is; on a terminal it is written over itself. */
+/** Shows the progress of a run as one line on standard error, which a terminal overwrites. */
 export interface Progress {
   readonly step: (what: string) => void
   readonly done: () => void
 }
 
-/** Count up to so many steps. */
+/** Counts up to so many steps. */
 export const make = (title: string, steps: number): Progress => {
   const start = performance.now()
   const terminal = process.stderr.isTTY

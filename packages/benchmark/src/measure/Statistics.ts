@@ -1,4 +1,4 @@
-/** The middle and the spread of a few samples. */
+/** Medians and spreads of a few samples. */
 
 /** A quantity that was measured several times. */
 export interface Summary {

@@ -8,7 +8,7 @@ import type { ChildProcess } from "node:child_process"
 import { fork } from "node:child_process"
 import { fileURLToPath } from "node:url"
 
-/** A trial process that could not answer. */
+/** A trial process did not answer. */
 export class TrialFailed extends Data.TaggedError("TrialFailed")<{ readonly message: string }> {}
 
 /** How to start a trial process. */
@@ -23,7 +23,7 @@ export interface Options {
 /** A child process that answers what it is asked, one question at a time. */
 export interface TrialProcess {
   readonly ask: (question: object) => Effect.Effect<unknown, TrialFailed>
-  /** The first thing that the process says of itself. */
+  /** The first message of the process. */
   readonly greeting: Effect.Effect<unknown, TrialFailed>
 }
 
@@ -31,10 +31,10 @@ const endMillis = 3000
 
 const answerTimeout = "1 minute"
 
-// Without it a process that runs TypeScript would carry the compiler, 20 MB of it, in its peak memory.
+// Without this cache a process that runs TypeScript would carry the compiler, 20 MB of its peak memory.
 const compileCache = fileURLToPath(new URL("../../node_modules/.cache/compiled", import.meta.url))
 
-/** Start a process that ends with the scope. */
+/** Starts a process that ends with the scope. */
 export const make = Effect.fnUntraced(function*(
   options: Options
 ): Effect.fn.Return<TrialProcess, never, Scope.Scope> {

@@ -1,4 +1,7 @@
-/** The other end of a `TrialProcess`: answers what the benchmark asks, one message for each, until it hangs up. */
+/**
+ * The other end of a `TrialProcess`: answers each question of the benchmark with one message, until the benchmark hangs
+ * up.
+ */
 export const answerTo = <Request>(answer: (request: Request) => Promise<unknown>): void => {
   process.on("message", (request: Request) => {
     answer(request).then(

@@ -1,6 +1,6 @@
 /**
- * What the in-process broker can do on one core, driven through the driver port by a publisher as lean as the one over
- * raw amqplib: confirmed messages a second, and what routing by topic costs with few and with many bindings.
+ * Measures the memory broker on one core, through the driver port, with a publisher as lean as the one over raw
+ * amqplib: confirmed messages a second, and the cost of routing by topic with few and with many bindings.
  */
 import { AmqpMemory } from "effect-amqp-memory"
 import type { DriverChannel, WireMessage } from "effect-amqp/AmqpDriver"
@@ -13,7 +13,7 @@ import type { Measured, Sample } from "../measure/Measured.ts"
 import { measured, take } from "../measure/Measured.ts"
 import * as Progress from "../measure/Progress.ts"
 
-/** What was measured, and how it went. */
+/** One measurement of the memory broker. */
 export interface Result extends Measured {
   readonly name: string
 }
@@ -71,7 +71,7 @@ const connect: Effect.Effect<Client, AmqpError> = Effect.gen(function*() {
   return client
 })
 
-/** Publish so many messages, with a window of them unconfirmed. */
+/** Publishes so many messages, with a window of them unconfirmed. */
 const publish = (client: Client, count: number, next: (index: number) => WireMessage): Promise<void> =>
   new Promise((resolve) => {
     let written = 0
@@ -147,7 +147,7 @@ const measure = Effect.fnUntraced(function*(
   }).pipe(Effect.provide(AmqpMemory.layer, { local: true }))
 })
 
-/** Run all of it. */
+/** Runs all of it. */
 export const run: Effect.Effect<ReadonlyArray<Result>, AmqpError> = Effect.gen(function*() {
   const progress = Progress.make("memory broker", (1 + bindingCounts.length) * (warmUps + rounds))
   const results = [yield* measure("default exchange", 0, () => message("", "queue-0"), progress)]

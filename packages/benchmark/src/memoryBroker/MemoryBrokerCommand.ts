@@ -9,7 +9,7 @@ import * as MemoryBrokerBenchmark from "./MemoryBrokerBenchmark.ts"
 
 const promised = 100_000
 
-/** Run the benchmark. */
+/** Runs the benchmark. */
 export const run = Effect.gen(function*() {
   const calibration = new Calibration()
   for (let i = 0; i < 10; i++) calibration.sample()

@@ -1,6 +1,6 @@
 /**
- * The publish benchmark: all contenders of a heat are connected, warmed up, and then publish in turns, round after
- * round, each round beginning with another one, so that whatever else the machine does hits all of them alike.
+ * The publish benchmark: the contenders of a heat connect, warm up, and publish in turns, round after round. Each round
+ * begins with another contender, so that the machine's other work hits all of them alike.
  */
 import * as Effect from "effect/Effect"
 import type { Scope } from "effect/Scope"
@@ -20,11 +20,11 @@ export interface Target {
   readonly name: string
   readonly url: string
   readonly queue: string
-  /** Make the queue empty again. */
+  /** Empties the queue. */
   readonly purge: Effect.Effect<void, BrokerFailed>
 }
 
-/** What one contender did. */
+/** The figures of one contender. */
 export interface Result extends Entrant, Measured {
   readonly server: string
   readonly bodyBytes: number
@@ -32,10 +32,10 @@ export interface Result extends Entrant, Measured {
   readonly latency: { readonly p50: number; readonly p99: number }
 }
 
-/** The target that RabbitMQ is. */
+/** RabbitMQ as a target. */
 export const rabbitMq = (broker: Broker): Target => ({ ...broker, name: `RabbitMQ ${broker.version}` })
 
-/** The target that confirms at once. */
+/** The instant server as a target: it confirms at once. */
 export const instant: Effect.Effect<Target, TrialFailed, Scope> = Effect.gen(function*() {
   const server = yield* TrialProcess.make({ script: new URL("../wire/InstantServer.ts", import.meta.url) })
   const { port } = (yield* server.greeting) as { readonly port: number }
@@ -54,7 +54,7 @@ interface Competitor {
 
 const script = new URL("./trial.ts", import.meta.url)
 
-/** Have everything compiled, so that no contender's process has to do it. */
+/** Compiles every module beforehand, so that no contender's process has to do it. */
 export const compile: Effect.Effect<void, TrialFailed> = Effect.scoped(
   Effect.flatMap(TrialProcess.make({ script }), (trial) => Effect.asVoid(trial.ask({ ask: "compile" })))
 )
@@ -86,7 +86,7 @@ const rotated = <A>(list: ReadonlyArray<A>, by: number): ReadonlyArray<A> => {
   return [...list.slice(at), ...list.slice(0, at)]
 }
 
-/** Run one heat before one server. */
+/** Runs one heat before one server. */
 export const run = (
   heat: Heat,
   target: Target,
@@ -143,6 +143,6 @@ export const run = (
     return results
   }))
 
-/** A size as people write it. */
+/** Writes a size for people. */
 export const bytes = (size: number): string =>
   size >= 1024 * 1024 ? `${size / 1024 / 1024} MiB` : size >= 1024 ? `${size / 1024} KiB` : `${size} B`

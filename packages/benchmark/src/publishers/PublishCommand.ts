@@ -12,12 +12,12 @@ import { heats } from "./plan.ts"
 import type { Result } from "./PublishBenchmark.ts"
 import * as PublishBenchmark from "./PublishBenchmark.ts"
 
-/** What the command line asks for. */
+/** The options of the command line. */
 export interface Options extends PlanOptions {
   readonly profileInto: string | undefined
 }
 
-/** Run the benchmark. */
+/** Runs the benchmark. */
 export const run = (options: Options) =>
   Effect.scoped(Effect.gen(function*() {
     const broker = yield* Broker.make

@@ -1,9 +1,9 @@
 /**
- * What every contender of the publish benchmark does: publish the same message to the same queue over one connection,
- * with a number of them unconfirmed at any time.
+ * The work of every contender of the publish benchmark: publish the same message to the same queue over one connection,
+ * with a window of unconfirmed messages.
  */
 
-/** What to publish, where to, and how many at a time. */
+/** The message, its queue, and the window. */
 export interface Load {
   readonly url: string
   readonly queue: string
@@ -11,7 +11,7 @@ export interface Load {
   readonly inFlight: number
 }
 
-/** Told of each message by its number, in the order of publishing. */
+/** Called for each message with its number, in the order of publishing. */
 export interface Timeline {
   readonly written: (index: number) => void
   readonly confirmed: (index: number) => void
@@ -19,7 +19,7 @@ export interface Timeline {
 
 /** A contender that is connected. */
 export interface Publisher {
-  /** Publish so many, and resolve when the last one is confirmed. Rejects if one is not. */
+  /** Publishes `count` messages, and resolves when the last one is confirmed. Rejects if one is not. */
   readonly publish: (count: number, timeline?: Timeline) => Promise<void>
   readonly close: () => Promise<void>
 }
@@ -29,5 +29,5 @@ export interface Contender {
   readonly open: (load: Load) => Promise<Publisher>
 }
 
-/** The body that all contenders publish: bytes that do not compress into anything special. */
+/** The body that all contenders publish: bytes that compress badly. */
 export const bodyOf = (load: Load): Buffer => Buffer.alloc(load.bodyBytes, "effect-amqp ")

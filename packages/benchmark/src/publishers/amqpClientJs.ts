@@ -3,7 +3,7 @@ import { promiseWindow } from "./promiseWindow.ts"
 import type { Contender } from "./Publisher.ts"
 import { bodyOf } from "./Publisher.ts"
 
-/** CloudAMQP's client: a confirm channel of it. */
+/** A confirm channel of CloudAMQP's client. */
 export const contender: Contender = {
   async open(load) {
     const client = new AMQPClient(load.url)

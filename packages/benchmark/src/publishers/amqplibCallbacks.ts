@@ -3,7 +3,7 @@ import { callbackWindow } from "./callbackWindow.ts"
 import type { Contender } from "./Publisher.ts"
 import { bodyOf } from "./Publisher.ts"
 
-/** amqplib as it costs least: a confirm channel and one callback. All ratios are to this. */
+/** amqplib at its lowest cost: a confirm channel and one callback. The contender that all ratios are to. */
 export const contender: Contender = {
   async open(load) {
     const { channel, close } = await openAmqplibChannel(load.url)

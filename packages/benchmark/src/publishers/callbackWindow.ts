@@ -1,8 +1,8 @@
 import type { Timeline } from "./Publisher.ts"
 
 /**
- * Keep so many publishes unconfirmed with one callback for all of them, which is as little as it can cost. Confirms are
- * taken to come in the order of their publishes, which matters to the timeline only.
+ * Keeps a window of publishes unconfirmed with one callback for all of them, the cheapest way. Confirms are assumed to
+ * come in the order of their publishes, which matters to the timeline only.
  */
 export const callbackWindow = (
   count: number,

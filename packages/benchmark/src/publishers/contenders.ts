@@ -1,6 +1,6 @@
 import type { Contender } from "./Publisher.ts"
 
-/** The contenders by name; only the one that is measured is loaded, so that no process pays for another's code. */
+/** The contenders by name. A trial loads only its own, so that no process pays for another's code. */
 export const contenders = {
   "raw socket": () => import("./rawSocket.ts").then((module) => module.contender),
   "amqplib, callbacks": () => import("./amqplibCallbacks.ts").then((module) => module.contender),
@@ -19,8 +19,8 @@ export const contenders = {
 /** The name of a contender. */
 export type ContenderName = keyof typeof contenders
 
-/** What all ratios are to. */
+/** The contender that all ratios are to. */
 export const baseline: ContenderName = "amqplib, callbacks"
 
-/** As little as a client of any kind can cost. */
+/** The contender with the lowest cost that a client can have. */
 export const floor: ContenderName = "raw socket"

@@ -21,7 +21,7 @@ export type Way = "publish" | "publishAll" | "sink"
 export const effectAmqp = (way: Way): Contender => ({
   async open(load) {
     const plain = await connect(load, way)
-    // Opened for the pass that takes latencies, so that it is not part of what is measured before.
+    // Opened only for the pass that takes latencies, so that the passes before do not measure it.
     let tapped: Promise<Publisher> | undefined
     let timeline: Timeline | undefined
     return {

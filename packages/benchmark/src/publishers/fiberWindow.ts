@@ -1,7 +1,7 @@
 import * as Effect from "effect/Effect"
 import type { Timeline } from "./Publisher.ts"
 
-/** Keep so many fibers publishing, each one message after the other. */
+/** Keeps a window of fibers publishing, each one message after the other. */
 export const fiberWindow = <E, R>(
   count: number,
   inFlight: number,

@@ -1,4 +1,4 @@
-/** Which contenders publish what, how often, and how much. */
+/** The plan of the publish benchmark: contenders, windows, bodies and rounds. */
 import type { ContenderName } from "./contenders.ts"
 
 /** One contender with one window. */
@@ -7,7 +7,7 @@ export interface Entrant {
   readonly inFlight: number
 }
 
-/** What is measured together: the same body, before the same server. */
+/** Contenders that are measured together, with the same body before the same server. */
 export interface Heat {
   readonly bodyBytes: number
   readonly entrants: ReadonlyArray<Entrant>
@@ -16,7 +16,7 @@ export interface Heat {
   readonly messages: (inFlight: number) => number
 }
 
-/** What the command line asks for. */
+/** The options of the command line. */
 export interface PlanOptions {
   readonly quick: boolean
   readonly rounds: number | undefined
@@ -50,7 +50,7 @@ const everything: ReadonlyArray<Entrant> = [
   ...each(["effect-amqp publishAll", "effect-amqp sink"], 100, 1000)
 ]
 
-/** With bodies of which the window may hold so many; more would be beyond the byte window of the library. */
+/** The windows for a body size. Larger windows would be beyond the byte window of the library. */
 const sized = (largestWindow: number): ReadonlyArray<Entrant> => {
   const middle = Math.min(100, largestWindow)
   const windows = [...new Set([middle, largestWindow])]

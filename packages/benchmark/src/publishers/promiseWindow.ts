@@ -1,6 +1,6 @@
 import type { Timeline } from "./Publisher.ts"
 
-/** Keep so many promises pending, each of which is a publish that resolves with its confirm. */
+/** Keeps a window of promises pending. Each is a publish that resolves with its confirm. */
 export const promiseWindow = async (
   count: number,
   inFlight: number,

@@ -3,7 +3,10 @@ import { promiseWindow } from "./promiseWindow.ts"
 import type { Contender } from "./Publisher.ts"
 import { bodyOf } from "./Publisher.ts"
 
-/** A publication of rascal's. It lends a channel to each message until its confirm, so it needs one for each in flight. */
+/**
+ * A publication of rascal's. Rascal lends a channel to each message until its confirm, so it needs a channel for each
+ * message in flight.
+ */
 export const contender: Contender = {
   async open(load) {
     const pool = { max: load.inFlight, min: load.inFlight, autostart: true }

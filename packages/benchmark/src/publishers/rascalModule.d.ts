@@ -1,4 +1,4 @@
-/** As much of rascal as the benchmark uses; it brings no types. */
+/** The types of rascal that the benchmark uses: rascal has none of its own. */
 declare module "rascal" {
   import type { EventEmitter } from "node:events"
 

@@ -3,7 +3,7 @@ import * as Frames from "../wire/Frames.ts"
 import type { Contender, Publisher, Timeline } from "./Publisher.ts"
 import { bodyOf } from "./Publisher.ts"
 
-/** The floor: a socket, frames that were made beforehand, and as little reading of confirms as can be. */
+/** The floor: a socket, frames that were made beforehand, and the least reading of confirms. */
 export const contender: Contender = {
   open: (load) =>
     new Promise((resolve, reject) => {

@@ -5,7 +5,7 @@ import type { Timeline } from "./Publisher.ts"
 
 /**
  * The library's own driver, with a look at each write and each confirm. A pipeline shows its caller the end of a batch
- * and not of each message, so this is how its latencies are taken.
+ * only, so its latencies are taken here.
  */
 export const tappedDriver = (timeline: () => Timeline | undefined): AmqpDriver => {
   const tapChannel = (channel: DriverChannel, written: { tags: number }): DriverChannel => ({

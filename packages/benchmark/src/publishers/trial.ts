@@ -1,11 +1,11 @@
-/** One contender in a process of its own: does what the benchmark tells it, and answers with what that took. */
+/** One contender in a process of its own: does what the benchmark asks, and answers with its time and CPU time. */
 import { answerTo, peakBytes } from "../measure/answering.ts"
 import { take } from "../measure/Measured.ts"
 import type { ContenderName } from "./contenders.ts"
 import { contenders } from "./contenders.ts"
 import type { Load, Publisher } from "./Publisher.ts"
 
-/** What the benchmark asks of a trial. */
+/** The questions of the benchmark to a trial. */
 export type Request =
   | { readonly ask: "compile" }
   | { readonly ask: "open"; readonly contender: ContenderName; readonly load: Load }

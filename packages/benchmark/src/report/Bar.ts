@@ -1,7 +1,7 @@
-/** Whether this library is within what it promises, line by line. */
+/** Compares the figures of this library with its promises, line by line. */
 import type { Compared } from "./Ratios.ts"
 
-/** One promise, and how it was kept in this run. */
+/** One promise with the figure of this run. */
 export interface Verdict {
   readonly promise: string
   readonly measured: number
@@ -34,13 +34,13 @@ const cpuLimit = (result: Compared): number | undefined =>
     ? 2
     : undefined
 
-/** The verdicts on one result; none on those of others. */
+/** The verdicts on one result. The results of other clients have none. */
 export const verdicts = (result: Compared): ReadonlyArray<Verdict> => {
   if (result.ratios === undefined || !result.contender.startsWith("effect-amqp")) return []
   const limit = cpuLimit(result)
   return [
     ...(limit === undefined ? [] : [atMost("CPU a message", result.ratios.cpu, limit)]),
-    // Before the instant server, messages a second are CPU time once more.
+    // Before the instant server, messages a second only repeat the CPU time.
     ...(result.server === "instant" ? [] : [atLeast("messages a second", result.ratios.rate, 0.95)]),
     atMost("peak RSS", result.ratios.peak, 1.3)
   ]

@@ -1,13 +1,13 @@
-/** Horizontal bars as SVG, in panels side by side; written by hand, because it is forty rectangles. */
+/** Draws horizontal bars as SVG, in panels side by side. Forty rectangles need no chart library. */
 
-/** One bar; `low` and `high` are drawn as a whisker. */
+/** One bar. `low` and `high` are drawn as a whisker. */
 export interface Bar {
   readonly label: string
   readonly value: number
   readonly low: number
   readonly high: number
   readonly text: string
-  /** Whether it is one of ours. */
+  /** True for the bars of this library. */
   readonly own: boolean
 }
 

@@ -46,7 +46,7 @@ export const table = (results: ReadonlyArray<Compared>): string =>
     3
   )
 
-/** What `publish` costs above raw amqplib, and what an `Effect.timeout` around each message would add, by server. */
+/** The cost of `publish` above raw amqplib, and of an `Effect.timeout` around each message, by server. */
 export const timeoutShare = (results: ReadonlyArray<Compared>): ReadonlyArray<string> =>
   [...new Set(results.map(({ server }) => server))].flatMap((server) => {
     const cpuOf = (contender: Compared["contender"]) =>
@@ -68,7 +68,7 @@ export const timeoutShare = (results: ReadonlyArray<Compared>): ReadonlyArray<st
     ]
   })
 
-/** How far the figures can be trusted. */
+/** Says how far the figures can be trusted. */
 export const noise = (noise: Noise, results: ReadonlyArray<Compared>): ReadonlyArray<string> => [
   machine(noise),
   ...results.filter((result) => result.contender === floor && result.bodyBytes === 256).map((result) =>

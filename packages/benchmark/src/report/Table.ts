@@ -3,7 +3,7 @@ import type { Summary } from "../measure/Statistics.ts"
 import { spread } from "../measure/Statistics.ts"
 import type { Verdict } from "./Bar.ts"
 
-/** A table as text: the first columns to the left, numbers to the right. */
+/** Writes a table: its first columns aligned to the left, numbers to the right. */
 export const render = (
   header: ReadonlyArray<string>,
   rows: ReadonlyArray<ReadonlyArray<string>>,
@@ -16,7 +16,7 @@ export const render = (
   return [line(header), widths.map((width) => "-".repeat(width)).join("  "), ...rows.map(line)].join("\n")
 }
 
-/** A number with about three digits that matter. */
+/** Writes a number with about three significant digits. */
 export const number = (value: number): string =>
   value >= 1000
     ? Math.round(value).toLocaleString("en-US")
@@ -26,17 +26,17 @@ export const number = (value: number): string =>
     ? value.toFixed(1)
     : value.toFixed(2)
 
-/** A ratio, or nothing where there is none. */
+/** Writes a ratio, or an empty cell where there is none. */
 export const ratio = (value: number | undefined): string => value === undefined ? "" : `×${value.toFixed(2)}`
 
-/** A share as a percentage. */
+/** Writes a share as a percentage. */
 export const percent = (value: number): string => `${(value * 100).toFixed(0)} %`
 
-/** A median with its spread. */
+/** Writes a median with its spread. */
 export const withSpread = (summary: Summary): string =>
   `${number(summary.median)} ±${percent(spread(summary)).padStart(4)}`
 
-/** Whether the bar was kept, and if not, what of it was missed. */
+/** Says that the bar was kept, or which part of it was missed. */
 export const verdictText = (verdicts: ReadonlyArray<Verdict>): string => {
   if (verdicts.length === 0) return ""
   const missed = verdicts.filter((verdict) => !verdict.kept)

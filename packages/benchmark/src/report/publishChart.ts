@@ -7,7 +7,10 @@ import { number } from "./Table.ts"
 
 const bodyBytes = 256
 
-/** The publish benchmark as a chart: CPU time a message before RabbitMQ, and messages a second before the instant server. */
+/**
+ * The publish benchmark as a chart: CPU time a message before RabbitMQ, and messages a second before the instant
+ * server.
+ */
 export const publishChart = (results: ReadonlyArray<Compared>, note: string): string => {
   const shown = results.filter((result) =>
     result.bodyBytes === bodyBytes && result.inFlight > 1 && !result.contender.startsWith("Effect.callback")
@@ -49,7 +52,7 @@ export const publishChart = (results: ReadonlyArray<Compared>, note: string): st
         "instant",
         ({ rate }) => rate,
         (one, other) => other - one,
-        // Ten times as fast as any client: the others would be dots beside it.
+        // The raw socket is ten times as fast as any client: their bars would be dots beside its bar.
         floor
       )
     ],

@@ -4,7 +4,7 @@ import { fileURLToPath } from "node:url"
 
 const directory = new URL("../../results/", import.meta.url)
 
-/** Write files into the results of this package, and give their paths. */
+/** Writes files into the results of this package, and give their paths. */
 export const writeResults = (
   files: { readonly [name: string]: string }
 ): Effect.Effect<ReadonlyArray<string>> =>

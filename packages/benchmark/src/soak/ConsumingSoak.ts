@@ -1,6 +1,6 @@
 /**
- * Publishing to four queues and consuming from them while faults hit the broker: a worker with concurrency and retry, one
- * with `orderedBy`, a batch and a stream. Then the question whether each of them has handled all that was confirmed.
+ * Publishes to four queues and consumes from them while faults hit the broker: a worker with concurrency and retry, one
+ * with `orderedBy`, a batch and a stream. In the end each must have handled every confirmed message.
  */
 import * as RabbitMq from "effect-amqp-test-rig/RabbitMq"
 import type { RabbitMqError, RabbitMqUnavailable } from "effect-amqp-test-rig/RabbitMqError"
@@ -22,15 +22,15 @@ import { Oracle } from "./Oracle.ts"
 import type { Outcome } from "./Soak.ts"
 import { confirmedMoreThan } from "./Soak.ts"
 
-/** What to do to the broker, and under which load. */
+/** The faults of a soak with consumers, and its load. */
 export interface Options {
   readonly faults: Iterable<readonly [pauseMillis: number, fault: Fault]>
-  /** No fault begins after this; without it, `faults` has an end. */
+  /** The time after which no fault begins. Without it, `faults` must end. */
   readonly minutes?: number | undefined
   readonly queueType: "classic" | "quorum"
   /** Messages offered a second, each of which goes to four queues. */
   readonly rate: number
-  /** Whether messages are persistent; `false` with classic queues is the negative control, which must lose some. */
+  /** Publishes persistent messages. `false`, with classic queues, is the negative control, which must lose some. */
   readonly persistent: boolean
   /** How long a handler takes. */
   readonly handlerMillis: number
@@ -42,7 +42,7 @@ type Kind = typeof kinds[number]
 
 const confirmTimeout = "60 seconds"
 
-/** Handled in vain once, and handled in vain each time: such are parked. */
+/** Messages whose first try fails, and messages whose every try fails, which are parked. */
 const failsOnce = (id: number): boolean => id % 50 === 0
 const failsAlways = (id: number): boolean => id % 997 === 0
 
@@ -72,7 +72,7 @@ export const run = (
     )
     const context = yield* Layer.build(services)
 
-    // By the message's number: how often each consumer came to its end with it.
+    // How often each consumer finished a message, by the number of the message.
     const handled: Record<Kind, Map<number, number>> = {
       retry: new Map(),
       ordered: new Map(),
@@ -150,6 +150,6 @@ export const run = (
       sound: findings.lost === 0 && findings.unexpected === 0 && findings.notSettledOnce === 0
     }
   })).pipe(
-    // What happens to the connection is what the soak does to it; it is not news.
+    // The soak itself breaks the connection, so the library's warnings about it are no news.
     Effect.provideService(References.MinimumLogLevel, "None")
   )

@@ -1,6 +1,6 @@
 /**
- * What must be true of a soak, after Jepsen's total-queue: a message that was confirmed comes out of the queue, nothing
- * comes out that was not sent, and every publish has exactly one outcome. Messages that come out twice are counted.
+ * What must be true of a soak, after Jepsen's total-queue: every confirmed message comes out of the queue, only
+ * messages that were sent come out, and every publish has exactly one outcome. Repeated messages are counted.
  */
 
 /** What the oracle found. */
@@ -10,11 +10,11 @@ export interface Findings {
   /** Publishes that ended in a failure, by its reason. */
   readonly failed: { readonly [reason: string]: number }
   readonly drained: number
-  /** Deliveries of a message that had come out before. */
+  /** Repeated deliveries of a message. */
   readonly duplicates: number
-  /** Confirmed, and never came out. */
+  /** Messages that were confirmed and never came out. */
   readonly lost: number
-  /** Came out, and was never sent. */
+  /** Messages that came out and were never sent. */
   readonly unexpected: number
   /** Publishes with no outcome, or with more than one. */
   readonly notSettledOnce: number
@@ -23,7 +23,7 @@ export interface Findings {
 const isConfirmed = 1
 const isDrained = 2
 
-/** Keeps the books of one soak; messages are numbered from 0. */
+/** Keeps the books of one soak. Messages are numbered from 0. */
 export class Oracle {
   #sent = 0
   #confirmed = 0
@@ -63,7 +63,7 @@ export class Oracle {
     else this.#marks[id]! |= isDrained
   }
 
-  /** Judges by what each of several consumers handled, where every one of them is to handle every message. */
+  /** Judges several consumers, each of which has to handle every message. */
   findingsOf(handled: ReadonlyArray<ReadonlyMap<number, number>>): Findings {
     const findings = { ...this.findings(), drained: 0, duplicates: 0, lost: 0, unexpected: 0 }
     for (const times of handled) {

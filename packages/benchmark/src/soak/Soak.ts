@@ -1,6 +1,6 @@
 /**
- * Publishing at a steady rate while the broker is killed and restarted, or closes its connections, again and again; and
- * then the question whether everything that was confirmed is there.
+ * Publishes at a steady rate while the broker is killed and restarted, or closes its connections, again and again. In
+ * the end every confirmed message must be in the queue.
  */
 import * as RabbitMq from "effect-amqp-test-rig/RabbitMq"
 import type { RabbitMqError, RabbitMqUnavailable } from "effect-amqp-test-rig/RabbitMqError"
@@ -18,7 +18,7 @@ import * as Load from "./load.ts"
 import type { Findings } from "./Oracle.ts"
 import { Oracle } from "./Oracle.ts"
 
-/** What to do to the broker, how often, and under which load. */
+/** The fault of a soak, its number, and the load. */
 export interface Options {
   /** `kill` is SIGKILL and a restart; `close` closes every connection as an operator would. */
   readonly fault: "kill" | "close"
@@ -26,27 +26,27 @@ export interface Options {
   readonly cycles: number
   /** Messages offered a second. */
   readonly rate: number
-  /** Whether messages are persistent; with `false` this is the negative control, which must lose some. */
+  /** Publishes persistent messages. `false` is the negative control, which must lose some. */
   readonly persistent: boolean
-  /** Told what goes on. */
+  /** Called with a line for each event. */
   readonly onProgress?: ((what: string) => void) | undefined
 }
 
-/** What came of it. */
+/** The result of a soak. */
 export interface Outcome extends Findings {
   /** Messages that were written again because their confirm had not come. */
   readonly republished: number
   readonly seconds: number
-  /** Nothing confirmed is lost, nothing is unexpected, and every publish has one outcome. */
+  /** True when no confirmed message is lost, none is unexpected, and every publish has one outcome. */
   readonly sound: boolean
 }
 
 const queue = "soak"
 
-// Longer than any restart: what is on its way when the broker dies is to be confirmed after it.
+// Longer than any restart: messages in flight when the broker dies are confirmed after its restart.
 const confirmTimeout = "60 seconds"
 
-/** Run a soak on a broker of its own. */
+/** Runs a soak on a broker of its own. */
 export const run = (
   options: Options
 ): Effect.Effect<Outcome, AmqpError | RabbitMqError | RabbitMqUnavailable> =>
@@ -98,11 +98,11 @@ export const run = (
       sound: findings.lost === 0 && findings.unexpected === 0 && findings.notSettledOnce === 0
     }
   })).pipe(
-    // What happens to the connection is what the soak does to it; it is not news.
+    // The soak itself breaks the connection, so the library's warnings about it are no news.
     Effect.provideService(References.MinimumLogLevel, "None")
   )
 
-/** Each fault hits a publisher that is at work again. */
+/** Waits before each fault until the publisher is at work again. */
 export const confirmedMoreThan = (oracle: Oracle, before: number): Effect.Effect<void> =>
   Effect.suspend(() =>
     oracle.confirmed > before

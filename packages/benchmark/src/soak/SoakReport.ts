@@ -3,13 +3,13 @@ import { render } from "../report/Table.ts"
 import type { Scenario } from "./scenarios.ts"
 import type { Outcome } from "./Soak.ts"
 
-/** A scenario and what came of it. */
+/** A scenario with its result. */
 export interface Judged {
   readonly scenario: Pick<Scenario, "name" | "mustLose">
   readonly outcome: Outcome
 }
 
-/** Whether a scenario showed what it has to show. */
+/** True when a scenario showed what it has to show. */
 export const passed = ({ outcome, scenario }: Judged): boolean =>
   scenario.mustLose
     ? outcome.lost > 0 && outcome.unexpected === 0 && outcome.notSettledOnce === 0

@@ -1,8 +1,8 @@
 import * as amqplib from "amqplib"
 
 /**
- * Take everything out of a queue, with raw amqplib: what judges the library does not rest on it. Ends when nothing has
- * come for a while.
+ * Takes every message out of a queue, with raw amqplib: the judge of the library must not rest on the library. Ends
+ * when no message has come for a while.
  */
 export const drain = async (
   url: string,

@@ -1,9 +1,9 @@
-/** What a soak does to its broker: a given row of faults, or a random one that a seed gives again. */
+/** The faults of a soak: a given row, or a random row that its seed repeats. */
 import type * as RabbitMq from "effect-amqp-test-rig/RabbitMq"
 import type { RabbitMqError } from "effect-amqp-test-rig/RabbitMqError"
 import * as Effect from "effect/Effect"
 
-/** One fault, from its beginning to its end. */
+/** One fault, from the moment it begins until the broker works again. */
 export interface Fault {
   readonly name: string
   readonly run: (broker: RabbitMq.Service) => Effect.Effect<void, RabbitMqError>
@@ -33,7 +33,7 @@ const numbersOf = (seed: number) => (): number => {
   return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32
 }
 
-/** Faults without an end, each with the pause before it. */
+/** An endless row of random faults, each with the pause before it. */
 export function* random(seed: number): Generator<readonly [pauseMillis: number, fault: Fault], never> {
   const next = numbersOf(seed)
   const upTo = (limit: number) => Math.floor(next() * limit)

@@ -5,26 +5,26 @@ import * as FiberSet from "effect/FiberSet"
 import type * as Scope from "effect/Scope"
 import type { Oracle } from "./Oracle.ts"
 
-/** What to publish, and how fast. */
+/** The messages of a load and their rate. */
 export interface LoadOptions {
-  /** The default exchange where there is none. */
+  /** Defaults to the default exchange. */
   readonly exchange?: string | undefined
   readonly queue: string
   /** Messages offered a second. */
   readonly rate: number
-  /** Whether the broker is asked to keep them; false for the negative control. */
+  /** Asks the broker to keep the messages. `false` is the negative control. */
   readonly persistent: boolean
 }
 
-/** Publishing in the background. */
+/** A load that publishes in the background. */
 export interface Load {
-  /** Offer nothing more, and wait until every publish has its outcome. */
+  /** Offers no more messages, and waits until every publish has its outcome. */
   readonly finish: Effect.Effect<void>
 }
 
 const tickMillis = 5
 
-// What is offered during an outage waits in fibers; more of it would test the machine's memory.
+// Messages offered during an outage wait in fibers: more of them would test the machine's memory.
 const maxOutstanding = 10_000
 
 const bodyBytes = 64
@@ -39,7 +39,7 @@ export const bodyOf = (id: number): Buffer => {
 /** The number that a body carries. */
 export const idOf = (body: Buffer): number => body.length === bodyBytes ? body.readUInt32BE() : Number.NaN
 
-/** Publish at a steady rate, one fiber for each message, and tell the oracle of every outcome. */
+/** Publishes at a steady rate, one fiber for each message, and tell the oracle of every outcome. */
 export const start = Effect.fnUntraced(function*(
   publisher: AmqpPublisher,
   options: LoadOptions,
@@ -67,7 +67,7 @@ export const start = Effect.fnUntraced(function*(
   const loop = Effect.gen(function*() {
     while (state.running) {
       const due = Math.floor((performance.now() - start) / 1000 * rate)
-      // What could not be offered because too much was outstanding is not made up for later.
+      // Messages that were held back because too many were outstanding are not made up for.
       let count = Math.min(due - offered, rate)
       offered = due
       for (; count > 0 && outstanding < maxOutstanding; count--) {

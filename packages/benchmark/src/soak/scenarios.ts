@@ -5,7 +5,7 @@ import type { Options } from "./Soak.ts"
 /** A soak with a name, and what it has to show. */
 export interface Scenario extends Omit<Options, "onProgress"> {
   readonly name: string
-  /** The negative control is there to show that the check can fail: it has to lose something. */
+  /** True for the negative control, which shows that the check can fail: it has to lose messages. */
   readonly mustLose: boolean
 }
 
@@ -82,7 +82,7 @@ export const consumingScenarios = (kills: number, restarts: number): ReadonlyArr
   }
 ]
 
-/** A soak with consumers under random faults, which the seed gives again. */
+/** A soak with consumers under random faults, which its seed repeats. */
 export const randomScenario = (minutes: number, seed: number): ConsumingScenario => ({
   name: `consumers, quorum queues, random faults for ${minutes} minutes, seed ${seed}`,
   faults: Faults.random(seed),

@@ -1,6 +1,6 @@
 /**
- * As much of AMQP 0-9-1's framing as the floor and the instant server need: writing methods and publishes, and reading
- * frames without looking into bodies.
+ * The part of AMQP 0-9-1's framing that the floor and the instant server need: writes methods and publishes, and reads
+ * frames without their bodies.
  */
 
 /** The bytes with which a client greets. */
@@ -91,7 +91,7 @@ export const publish = (channel: number, queue: string, body: Uint8Array, frameM
   return Buffer.concat(frames)
 }
 
-/** What a reader tells of what comes in. */
+/** Called by a reader for each frame. */
 export interface FrameEvents {
   /** The arguments begin at `at` of `bytes`, which are only good during the call. */
   readonly onMethod: (channel: number, classId: number, methodId: number, bytes: Buffer, at: number) => void
@@ -101,7 +101,7 @@ export interface FrameEvents {
   readonly onBody: (channel: number, bytes: number) => void
 }
 
-/** Cuts a stream of bytes into frames; bodies are passed over without being kept. */
+/** Cuts a stream of bytes into frames, without keeping bodies. */
 export class FrameReader {
   readonly #events: FrameEvents
   #rest: Buffer | undefined

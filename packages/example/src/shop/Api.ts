@@ -21,7 +21,7 @@ const badRequest = HttpServerResponse.jsonUnsafe({ error: "the body or the path 
   status: 400
 })
 
-// `published` tells the client whether it may have been taken all the same: trying again may then repeat it.
+// `published: "unknown"` tells the client that RabbitMQ may have the message: a second request may repeat it.
 const unavailable = ({ message, reason }: PublishError.PublishError) =>
   HttpServerResponse.jsonUnsafe({ error: message, published: reason.published }, { status: 503 })
 

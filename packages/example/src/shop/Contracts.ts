@@ -6,17 +6,17 @@ import { AmqpContract, AmqpTopology, AsyncApi } from "effect-amqp"
 
 const orders = AmqpTopology.exchange("shop.orders", { type: "topic" })
 
-/** Where messages go that cannot be handled. */
+/** The exchange of messages that cannot be handled. */
 export const rejected = AmqpTopology.queue("shop.rejected", { type: "quorum" })
 
-/** Where orders wait to be handled. */
+/** The queue in which orders wait to be handled. */
 export const fulfilment = AmqpTopology.queue("shop.fulfilment", {
   type: "quorum",
   deadLetterExchange: "",
   deadLetterRoutingKey: rejected.name
 })
 
-/** An order as it is today. */
+/** The current version of an order. */
 export const Order = Schema.Struct({
   id: Schema.Int,
   item: Schema.NonEmptyString,
@@ -24,7 +24,7 @@ export const Order = Schema.Struct({
   placedAt: Schema.Date
 }).annotate({ identifier: "Order" })
 
-// The first version had a price in euros, and no time.
+// The first version of an order had a price in euros, and no time.
 const OrderV1 = Schema.Struct({ id: Schema.Int, item: Schema.NonEmptyString, euros: Schema.Finite }).pipe(
   Schema.decodeTo(
     Schema.toType(Order),
@@ -59,7 +59,7 @@ export const contracts = [OrderPlaced, OrderCancelled] as const
 /** The exchange, the queues and the bindings. */
 export const topology = AmqpTopology.make(AmqpContract.topology(fulfilment, contracts), rejected)
 
-/** What the shop sends and receives, for people and for tools of any language. */
+/** The AsyncAPI document of the shop's messages. */
 export const document = AsyncApi.make({
   title: "Shop",
   version: "1.0.0",

@@ -12,15 +12,15 @@ import * as Api from "./Api.ts"
 import { topology } from "./Contracts.ts"
 import * as Worker from "./Worker.ts"
 
-/** Where the broker is, and where the API listens. */
+/** The broker, and the port of the API. */
 export interface Options {
-  /** The broker; by default the embedded one. */
+  /** The URL of the broker. Defaults to the embedded broker. */
   readonly endpoints?: ReadonlyArray<Redacted.Redacted> | undefined
-  /** The port of the API; 0 takes a free one. */
+  /** The port of the API. 0 takes a free one. */
   readonly port: number
 }
 
-/** Everything that the shop is made of, but its journal. */
+/** The whole shop, without its journal. */
 export const layer = (options: Options) =>
   Layer.mergeAll(HttpRouter.serve(Api.routes, { disableLogger: true, disableListenLog: true }), Worker.layer).pipe(
     Layer.provideMerge(NodeHttpServer.layer(createServer, { port: options.port, host: "127.0.0.1" })),

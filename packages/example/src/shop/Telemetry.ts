@@ -5,7 +5,10 @@ import { Config, Effect, Layer, Option } from "effect"
 import { FetchHttpClient } from "effect/http"
 import { Otlp } from "effect/observability"
 
-/** Exports if the variable names a collector, such as `http://localhost:4318`, and does nothing otherwise. */
+/**
+ * Exports to the collector that the variable names, such as `http://localhost:4318`. Without the variable nothing is
+ * exported.
+ */
 export const layer = Layer.unwrap(
   Effect.map(Config.option(Config.NonEmptyString("OTEL_EXPORTER_OTLP_ENDPOINT")), (endpoint) =>
     Option.isNone(endpoint)

@@ -1,5 +1,5 @@
 /**
- * A visit to the shop: a few requests of a customer, and what they end in.
+ * A visit to the shop: a few requests of a customer, and their outcomes.
  */
 import { Effect } from "effect"
 import { AmqpPublisher } from "effect-amqp"
@@ -9,7 +9,7 @@ import { Journal } from "./Journal.ts"
 
 const items = ["a teapot", "two cups", "a kettle", "a sieve", "a tray"]
 
-/** Where the API listens. */
+/** The URL of the API. */
 export const address = Effect.map(
   HttpServer.HttpServer,
   ({ address }) => "port" in address ? `http://127.0.0.1:${address.port}` : address.path
@@ -33,7 +33,7 @@ export const visit = Effect.gen(function*() {
     yield* ask("/orders", { id: index + 1, item, cents: 1250 + index })
   }
 
-  // Services of the first version are still about.
+  // Some services still send the first version.
   const publisher = yield* AmqpPublisher.AmqpPublisher
   yield* publisher.publish({
     exchange: OrderPlaced.exchange,

@@ -36,7 +36,7 @@ export class Accounts {
     this.#dialect = dialect
   }
 
-  /** Add a user, or give one another password. */
+  /** Adds a user, or changes the password of a user. */
   add(name: string, password: Redacted.Redacted<string>): void {
     this.#users.set(name, { password, permissions: this.#users.get(name)?.permissions ?? new Map() })
   }

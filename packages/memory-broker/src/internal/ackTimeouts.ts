@@ -42,12 +42,12 @@ export class AckTimeouts {
     this.#fail = broker.fail
   }
 
-  /** Watch a message that was just delivered on a channel. */
+  /** Watches a message that was just delivered on a channel. */
   watch(channel: Channel, unacked: Unacked): void {
     if (this.#times(unacked)) this.#wakeAt(channel, this.#lateAt(channel, unacked))
   }
 
-  /** Begin anew with a timeout that has changed. */
+  /** Begins anew with a timeout that has changed. */
   lookAgain(channel: Channel): void {
     this.forget(channel)
     this.#look(channel)
@@ -104,7 +104,7 @@ export class AckTimeouts {
     else this.#takeBack(channel, unacked)
   }
 
-  /** Give one message to other consumers. Its consumer is told of a cancel, and gets nothing until it settles it. */
+  /** Gives one message to other consumers. Its consumer is told of a cancel, and gets nothing until it settles it. */
   #takeBack(channel: Channel, unacked: Unacked): void {
     const { consumer, entry, queue } = unacked
     if (consumer === undefined) return

@@ -1,6 +1,6 @@
 /**
- * The broker as a state machine. Connections and channels send it frames; it changes its state and sends frames back. It
- * is synchronous from end to end, and `link.ts` puts the wire and the Clock around it.
+ * The broker as a state machine. Connections and channels send it frames; it changes its state and sends frames back.
+ * It is synchronous from end to end, and `link.ts` puts the wire and the Clock around it.
  */
 import { Accounts } from "./accounts.ts"
 import { AckTimeouts } from "./ackTimeouts.ts"
@@ -101,7 +101,7 @@ export class Broker {
     this.confirms.forget(channel)
   }
 
-  /** End a connection: its messages are given back, and its exclusive queues are deleted. */
+  /** Ends a connection: its messages are given back, and its exclusive queues are deleted. */
   disconnect(connection: Connection): void {
     if (!this.connections.delete(connection)) return
     for (const channel of connection.channels) this.closeChannel(channel)
@@ -111,7 +111,7 @@ export class Broker {
     this.settle()
   }
 
-  /** Handle a request and return its answer, or close the channel or the connection as RabbitMQ does. */
+  /** Handles a request and returns its answer, or closes the channel or the connection as RabbitMQ does. */
   request(channel: Channel, request: Request): { readonly value: unknown } | { readonly fault: ReplyFault } {
     return this.#guard(channel, methods[request._tag], () => {
       this.refusals.assertAccepted(request)
@@ -121,7 +121,7 @@ export class Broker {
     })
   }
 
-  /** Handle a command. Its effects are sent as events. */
+  /** Handles a command. Its effects are sent as events. */
   command(channel: Channel, command: Command): void {
     this.#guard(channel, methods[command._tag], () => {
       this.refusals.assertAccepted(command)
@@ -155,7 +155,7 @@ export class Broker {
     }
   }
 
-  /** Close a channel, or its whole connection, for a fault. */
+  /** Closes a channel, or its whole connection, for a fault. */
   fail(channel: Channel, cause: ReplyFault, method: MethodId): void {
     const fault = fitted(cause, this.#dialect)
     // RabbitMQ sends the confirms that are due before it closes the channel.
@@ -170,13 +170,13 @@ export class Broker {
     this.settle()
   }
 
-  /** Cancel the consumers of a queue as if the node that holds it had gone. */
+  /** Cancels the consumers of a queue as if the node that holds it had gone. */
   cancelConsumers(queue: Queue): void {
     this.#consuming.cancelAll(queue)
     this.settle()
   }
 
-  /** Change how long delivered messages may stay unacknowledged, in milliseconds. */
+  /** Changes how long delivered messages may stay unacknowledged, in milliseconds. */
   setAckTimeout(millis: number): void {
     this.faults.ackTimeout = millis
     for (const connection of this.connections) {
@@ -184,12 +184,12 @@ export class Broker {
     }
   }
 
-  /** Carry out the work that the last change left: dead letters, deliveries, timers. */
+  /** Carries out the work that the last change left: dead letters, deliveries, timers. */
   settle(): void {
     this.#due.carryOut()
   }
 
-  /** Forget what a restart does not keep: transient entities, and messages that are not persistent. */
+  /** Forgets what a restart does not keep: transient entities, and messages that are not persistent. */
   forgetTransient(): void {
     this.confirms.forgetHeld()
     for (const vhost of this.vhosts.values()) {

@@ -44,23 +44,23 @@ export class ClientChannel {
     return this.state === "open"
   }
 
-  /** Count a publish as written. */
+  /** Counts a publish as written. */
   publishWritten(): void {
     if (++this.#buffered >= highWater) this.isFull = true
   }
 
-  /** Count a publish as read. Returns `true` if the client is to be told that it may write again. */
+  /** Counts a publish as read. Returns `true` if the client is to be told that it may write again. */
   publishRead(): boolean {
     this.#buffered--
     return this.isFull && this.#buffered === 0
   }
 
-  /** Tell no event any more. */
+  /** Stops telling events. */
   mute(): void {
     this.#events = noChannelEvents
   }
 
-  /** Tell an event. Returns `false` for a delivery whose consumer is not known here. */
+  /** Tells an event. Returns `false` for a delivery whose consumer is not known here. */
   tell(event: ChannelEvent): boolean {
     if (this.state === "closed") return true
     switch (event._tag) {
@@ -99,7 +99,7 @@ export class ClientChannel {
     this.#events.onClose(error)
   }
 
-  /** Fail everybody who waits for an answer. */
+  /** Fails everybody who waits for an answer. */
   failWaiters(error: AmqpError): void {
     for (const waiter of this.waiters) {
       this.waiters.delete(waiter)

@@ -21,7 +21,7 @@ export class ConfirmDesk {
     this.#random = random
   }
 
-  /** Take the outcome of a published message, and treat it as the faults say. */
+  /** Takes the outcome of a published message, and treats it as the faults say. */
   settle(channel: Channel, settled: Settled): void {
     const faults = this.#faults
     if (faults.lostConfirms > 0) {
@@ -65,7 +65,7 @@ export class ConfirmDesk {
     this.#due.add(channel)
   }
 
-  /** Send the confirms that were held back. */
+  /** Sends the confirms that were held back. */
   release(): void {
     for (const { channel, settled } of this.#held.splice(0)) this.#send(channel, settled)
     this.flush()
@@ -85,7 +85,7 @@ export class ConfirmDesk {
     }
   }
 
-  /** Put the confirms that are due on the wire. */
+  /** Puts the confirms that are due on the wire. */
   flush(): void {
     if (this.#due.size === 0) return
     for (const channel of this.#due) {
@@ -96,13 +96,13 @@ export class ConfirmDesk {
     this.#due.clear()
   }
 
-  /** Drop the confirms of a channel that is closed. */
+  /** Drops the confirms of a channel that is closed. */
   forget(channel: Channel): void {
     if (this.#held.length > 0) this.#held = this.#held.filter((held) => held.channel !== channel)
     this.#due.delete(channel)
   }
 
-  /** Drop the confirms that are held back, as a broker that goes down does. */
+  /** Drops the confirms that are held back, as a broker that goes down does. */
   forgetHeld(): void {
     this.#held = []
   }

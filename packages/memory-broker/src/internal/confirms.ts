@@ -30,7 +30,7 @@ export class Confirms {
     return this.#open.size
   }
 
-  /** Send the outcome with the next frames. */
+  /** Sends the outcome with the next frames. */
   settle(settled: Settled): void {
     this.#settled.push(settled)
     if (this.#open.size > 0) this.#open.delete(settled.tag)

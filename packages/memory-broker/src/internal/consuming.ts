@@ -33,7 +33,7 @@ export class Consuming {
     this.#replies = broker.replies
   }
 
-  /** Start a consumer of a queue. `find` looks the queue up, and refuses a queue that the channel may not use. */
+  /** Starts a consumer of a queue. `find` looks the queue up, and refuses a queue that the channel may not use. */
   start(channel: Channel, request: ConsumeRequest, find: (name: string) => Queue): void {
     const { connection } = channel
     const tag = request.consumerTag
@@ -82,7 +82,7 @@ export class Consuming {
     this.#remove(channel, consumer, "cancel")
   }
 
-  /** End the consumers of a channel that is closed. */
+  /** Ends the consumers of a channel that is closed. */
   abandon(channel: Channel): void {
     for (const consumer of channel.consumers.values()) this.#remove(channel, consumer, "close")
     channel.consumers.clear()
@@ -95,7 +95,7 @@ export class Consuming {
     else this.#due.touch(queue)
   }
 
-  /** Cancel the consumers of a queue as if the node that holds it had gone. */
+  /** Cancels the consumers of a queue as if the node that holds it had gone. */
   cancelAll(queue: Queue): void {
     for (const consumer of Array.from(queue.consumers)) {
       queue.removeConsumer(consumer, this.#timers.now, "close")

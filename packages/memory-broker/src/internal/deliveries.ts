@@ -30,7 +30,7 @@ export class Deliveries {
     this.#ackTimeouts = broker.ackTimeouts
   }
 
-  /** Give a message a delivery tag of a channel, and keep it as unacknowledged unless nobody is to acknowledge it. */
+  /** Gives a message a delivery tag of a channel, and keeps it as unacknowledged unless its consumer has `noAck`. */
   hand(channel: Channel, queue: Queue, entry: Entry, noAck: boolean, consumer: Consumer | undefined): DriverDelivery {
     const { message } = entry
     const deliveryTag = ++channel.deliverySequence
@@ -111,14 +111,14 @@ export class Deliveries {
     }
   }
 
-  /** Give back everything that is out on a channel that is closed. */
+  /** Gives back everything that is out on a channel that is closed. */
   abandon(channel: Channel): void {
     const unacked = [...channel.unacked.values()]
     channel.unacked.clear()
     this.#requeue(unacked, "close")
   }
 
-  /** Take what one acknowledgement covers. An unknown tag closes the channel. */
+  /** Takes what one acknowledgement covers. An unknown tag closes the channel. */
   #take(channel: Channel, deliveryTag: number, multiple: boolean): Array<Unacked> {
     const { unacked } = channel
     if (multiple && deliveryTag === 0) {

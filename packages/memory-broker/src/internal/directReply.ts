@@ -20,7 +20,7 @@ export class DirectReply {
     this.#connections = connections
   }
 
-  /** Let a channel consume replies. */
+  /** Lets a channel consume replies. */
   consume(channel: Channel, consumerTag: string, noAck: boolean): void {
     if (!noAck) throw preconditionFailed("reply consumer cannot acknowledge")
     if (channel.reply !== undefined) throw preconditionFailed("reply consumer already set")
@@ -31,14 +31,14 @@ export class DirectReply {
     if (channel.reply?.consumerTag === consumerTag) channel.reply = undefined
   }
 
-  /** Replace the name of the reply queue in a message by the name that leads back to the publishing channel. */
+  /** Replaces the name of the reply queue in a message by the name that leads back to the publishing channel. */
   address(channel: Channel, wire: WireMessage): WireMessage {
     if (wire.properties.replyTo !== replyToQueue) return wire
     if (channel.reply === undefined) throw preconditionFailed("fast reply consumer does not exist")
     return { ...wire, properties: { ...wire.properties, replyTo: `${replyToQueue}.${channel.reply.token}` } }
   }
 
-  /** Hand a message to the channel whose token its routing key carries. Returns `true` if there is such a channel. */
+  /** Hands a message to the channel whose token its routing key carries. Returns `true` if there is such a channel. */
   send(vhost: VirtualHost, message: Message): boolean {
     const key = message.routingKeys[0]
     if (message.exchange !== "" || !key.startsWith(`${replyToQueue}.`)) return false

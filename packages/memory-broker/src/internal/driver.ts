@@ -19,7 +19,7 @@ import type { Request } from "./frames.ts"
 import { channelMax, Link } from "./link.ts"
 import type { Network } from "./network.ts"
 
-/** Send a request and wait for its answer, or for the end of the channel. */
+/** Sends a request and waits for its answer, or for the end of the channel. */
 const call = <A>(
   link: Link,
   channel: ClientChannel,

@@ -32,7 +32,7 @@ export class DueWork implements QueueHost {
     })
   }
 
-  /** Look at a queue when the work is carried out. */
+  /** Looks at a queue when the work is carried out. */
   touch(queue: Queue): void {
     this.#touched.add(queue)
   }

@@ -132,7 +132,7 @@ export class Exchange {
     return [...this.#bindings.values()].flat()
   }
 
-  /** Add a binding, unless it exists. */
+  /** Adds a binding, unless it exists. */
   bind(destination: Destination, routingKey: string, args: Headers): void {
     const id = `${destination.kind} ${destination.name} ${routingKey}`
     const same = this.#bindings.get(id)

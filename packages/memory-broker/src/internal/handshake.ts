@@ -13,7 +13,7 @@ export type Admission = { readonly vhost: VirtualHost } | { readonly refused: Am
 /** A reply code and text that answer `connection.open`. */
 type Refused = readonly [replyCode: number, replyText: string]
 
-/** Decide about a client that connects. `isDown` is a broker that is not running. */
+/** Decides about a client that connects. `isDown` is a broker that is not running. */
 export const admit = (broker: Broker, isDown: boolean, options: DriverConnectOptions): Admission => {
   const { host, port, username, password, vhost: name } = options
   const { endpoints, faults } = broker

@@ -103,7 +103,7 @@ export class Link implements Peer {
     this.#write({ _tag: "Command", due: this.#inbound.due(), channel, command })
   }
 
-  /** Close a channel that nobody holds. */
+  /** Closes a channel that nobody holds. */
   closeQuietly(channel: ClientChannel): void {
     channel.state = "closing"
     this.request(channel, { _tag: "CloseChannel" }, undefined)
@@ -144,7 +144,7 @@ export class Link implements Peer {
     this.#network.wake(this)
   }
 
-  /** Cut the wire: what is under way in either direction is lost, the broker knows now, the client soon. */
+  /** Cuts the wire: what is under way in either direction is lost, the broker knows now, the client soon. */
   sever(reason: AmqpErrorReason): void {
     if (this.#state === "severed" || this.#state === "over") return
     const wasHandshake = this.#state === "handshake"
@@ -201,13 +201,13 @@ export class Link implements Peer {
 
   // What the broker reads.
 
-  /** Let the broker handle what has arrived. */
+  /** Lets the broker handle what has arrived. */
   process(): void {
     const next = this.#inbound.arrive(this.#read)
     if (next !== undefined) this.#network.wakeAt(this, next)
   }
 
-  /** Let the broker handle one frame. Returns `false` if the broker does not read it now. */
+  /** Lets the broker handle one frame. Returns `false` if the broker does not read it now. */
   readonly #read = (frame: Inbound): boolean => {
     if (frame._tag === "Gone") {
       this.#handle(frame)
@@ -313,7 +313,7 @@ export class Link implements Peer {
 
   // What the client is told.
 
-  /** Tell the client what has arrived for it. */
+  /** Tells the client what has arrived for it. */
   flush(): void {
     const next = this.#outbound.arrive(this.#tell)
     if (next !== undefined) this.#network.wakeAt(this, next)

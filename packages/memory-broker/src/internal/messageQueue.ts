@@ -245,7 +245,7 @@ export class MessageQueue extends Queue {
   }
 
   /**
-   * Put messages back. A quorum queue lets go of a message that failed more
+   * Puts messages back. A quorum queue lets go of a message that failed more
    * often than its limit; some versions put what was refused behind everything else if there is no limit.
    */
   requeue(entries: ReadonlyArray<Entry>, cause: ReturnCause, now: number): void {

@@ -12,9 +12,9 @@ const roundsPerTurn = 1000
 
 /** A connection that takes turns. */
 export interface Party {
-  /** Let the broker handle what has arrived. */
+  /** Lets the broker handle what has arrived. */
   readonly process: () => void
-  /** Tell the client what has arrived for it. */
+  /** Tells the client what has arrived for it. */
   readonly flush: () => void
 }
 
@@ -49,7 +49,7 @@ export class Network<Link extends Party> {
     return this.#handled
   }
 
-  /** Run a task soon, after the caller has returned. */
+  /** Runs a task soon, after the caller has returned. */
   later(task: () => void): void {
     this.#dispatcher.scheduleTask(task, 0)
   }
@@ -97,7 +97,7 @@ export class Network<Link extends Party> {
     if (next.done !== true) this.wake(next.value)
   }
 
-  /** Count one more frame. Returns `false`, and lets the broker fall silent, if it may not handle that frame. */
+  /** Counts one more frame. Returns `false`, and silences the broker, if the broker may not handle that frame. */
   admit(): boolean {
     const { faults } = this.broker
     if (this.#isSilent) return false
@@ -118,13 +118,13 @@ export class Network<Link extends Party> {
     return true
   }
 
-  /** Handle this many more frames, then neither read nor write. */
+  /** Handles this many more frames, then neither read nor write. */
   silence(after: number): void {
     this.broker.faults.silentAfter = after
     this.#isSilent = after <= 0
   }
 
-  /** Answer again, beginning with what has piled up. */
+  /** Answers again, beginning with what has piled up. */
   resume(): void {
     this.broker.faults.silentAfter = Number.POSITIVE_INFINITY
     this.#isSilent = false

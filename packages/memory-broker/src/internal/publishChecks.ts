@@ -13,13 +13,13 @@ const expirationProblem = (expiration: string): string | undefined => {
   return Number(digits) > longestExpiry ? `{value_too_large,${digits}}` : undefined
 }
 
-/** Fail if a message is larger than the broker takes. */
+/** Fails if a message is larger than the broker takes. */
 export const checkSize = (body: Uint8Array, maxMessageSize: number): void => {
   if (body.length <= maxMessageSize) return
   throw preconditionFailed(`message size ${body.length} is larger than configured max size ${maxMessageSize}`)
 }
 
-/** Fail as RabbitMQ does if it refuses a message with these properties. */
+/** Fails as RabbitMQ does if it refuses a message with these properties. */
 export const checkProperties = (properties: WireProperties, user: string): void => {
   const { deliveryMode, expiration, headers, userId } = properties
   if (userId !== undefined && userId !== user) {

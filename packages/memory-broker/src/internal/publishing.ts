@@ -84,7 +84,7 @@ export class Publishing {
     if (channel.confirm) this.#confirms.settle(channel, { tag, ack })
   }
 
-  /** Put a message into its queues. `ack` is `false` if one of them had no room. */
+  /** Puts a message into its queues. `ack` is `false` if one of them had no room. */
   #route(vhost: VirtualHost, message: Message): { readonly ack: boolean; readonly queues: ReadonlyArray<string> } {
     const now = this.#timers.now
     const queues: Array<string> = []

@@ -104,15 +104,15 @@ export abstract class Queue {
   abstract get messageCount(): number
   /** The messages that wait, in the order in which they are delivered. */
   abstract messages(): Iterable<Message>
-  /** Take a message in. Returns `false` if there is no room for it: its publisher gets a nack. */
+  /** Takes a message in. Returns `false` if there is no room for it: its publisher gets a nack. */
   abstract offer(message: Message, now: number, counts?: Counts): boolean
-  /** Let go of what has expired, and note when to look again. */
+  /** Drops expired messages, and notes when to look again. */
   abstract expire(now: number): void
-  /** Take the first message, as `basic.get` does. Throws a `ReplyFault` if the kind of queue has no such thing. */
+  /** Takes the first message, as `basic.get` does. Throws a `ReplyFault` if the kind of queue has no such thing. */
   abstract take(now: number): Entry | undefined
-  /** Hand out what the consumers have room for. */
+  /** Hands out what the consumers have room for. */
   abstract deliverReady(now: number): void
-  /** Throw the `ReplyFault` with which RabbitMQ refuses such a consumer, if it does. */
+  /** Throws the `ReplyFault` with which RabbitMQ refuses such a consumer, if it does. */
   abstract admit(options: ConsumeOptions): void
   abstract addConsumer(consumer: Consumer, now: number): void
   abstract removeConsumer(consumer: Consumer, now: number, cause: "cancel" | "close"): void
@@ -122,12 +122,12 @@ export abstract class Queue {
   abstract settled(consumer: Consumer | undefined): void
   /** The broker takes messages back from a consumer, which gets no other until it has settled them. */
   abstract suspend(consumer: Consumer): void
-  /** Throw the `ReplyFault` with which RabbitMQ answers a nack or a reject, if the kind of queue has no such thing. */
+  /** Throws the `ReplyFault` with which RabbitMQ answers a nack or a reject, if the kind of queue has no such thing. */
   abstract assertRefusable(): void
-  /** Put messages that were delivered and not acknowledged back. */
+  /** Requeues messages that were delivered and not acknowledged. */
   abstract requeue(entries: ReadonlyArray<Entry>, cause: ReturnCause, now: number): void
-  /** Drop the messages that wait, and return how many there were. */
+  /** Drops the ready messages, and returns their number. */
   abstract purge(): number
-  /** Keep what a restart of the broker leaves of a durable queue. */
+  /** Keeps what a restart of the broker leaves of a durable queue. */
   abstract restart(): void
 }

@@ -68,7 +68,7 @@ const describe = (value: HeaderValue | undefined): string =>
 const inequivalent = (what: string, argument: string, received: string, current: string) =>
   preconditionFailed(`inequivalent arg '${argument}' for ${what}: received ${received} but current is ${current}`)
 
-/** Fail as RabbitMQ does when something is declared again with another property. */
+/** Fails as RabbitMQ does when something is declared again with another property. */
 export const assertSame = (
   what: string,
   property: string,
@@ -81,7 +81,7 @@ export const assertSame = (
 /** The values that arguments have when they are absent. */
 const defaults: Headers = { "x-queue-type": "classic" }
 
-/** Fail as RabbitMQ does when something is declared again with other arguments. */
+/** Fails as RabbitMQ does when something is declared again with other arguments. */
 export const assertSameArguments = (
   what: string,
   names: ReadonlyArray<string>,
@@ -159,7 +159,7 @@ const deprecated = (feature: string): string =>
 const invalidArgument = (name: string, what: string, detail: string) =>
   preconditionFailed(`invalid arg '${name}' for ${what}: ${detail}`)
 
-/** Read an argument that is a whole number and not negative. */
+/** Reads an argument that is a whole number and not negative. */
 export const readWhole = (args: Headers, name: string, what: string): number | undefined => {
   const value = args[name]
   if (value === undefined) return undefined
@@ -170,7 +170,7 @@ export const readWhole = (args: Headers, name: string, what: string): number | u
   return value
 }
 
-/** Read the arguments of a queue. Throws the fault with which RabbitMQ refuses them. */
+/** Reads the arguments of a queue. Throws the fault with which RabbitMQ refuses them. */
 export const readSettings = (
   declaration: QueueDeclaration,
   vhost: string,

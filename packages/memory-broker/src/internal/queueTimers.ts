@@ -15,7 +15,7 @@ export class QueueTimers {
     this.#expired = expired
   }
 
-  /** Set the timer of a queue to what the queue waits for now. */
+  /** Sets the timer of a queue to what the queue waits for now. */
   set(queue: Queue): void {
     const expiry = queue.nextExpiry
     const { expires } = queue.settings

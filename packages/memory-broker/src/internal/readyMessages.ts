@@ -47,7 +47,7 @@ class Run {
     return entry
   }
 
-  /** Put entries, in order of position, back among the others. */
+  /** Puts entries, in order of position, back among the others. */
   insert(back: ReadonlyArray<Entry>): void {
     const first = this.peek()
     if (back.length <= this.#head && (first === undefined || back[back.length - 1]!.position < first.position)) {
@@ -167,7 +167,7 @@ export class ReadyMessages {
   }
 
   /**
-   * Take the expired messages off the head, or off the head of every level. An expired message behind one that lives
+   * Takes the expired messages off the head, or off the head of every level. An expired message behind one that lives
    * stays where it is.
    */
   shiftExpired(now: number): Array<Entry> {

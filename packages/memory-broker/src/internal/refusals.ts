@@ -78,7 +78,7 @@ export class Refusals {
     this.#left = []
   }
 
-  /** Throw the fault of the first refusal that fits. */
+  /** Throws the fault of the first refusal that fits. */
   assertAccepted(frame: Request | Command): void {
     if (this.#left.length === 0 || frame._tag === "OpenChannel" || frame._tag === "CloseChannel") return
     const found = this.#left.find(({ refusal: { messageId, name, on } }) =>

@@ -42,7 +42,7 @@ export class Requests {
     this.#replies = broker.replies
   }
 
-  /** Carry a request out and return what the client is told. Throws a `ReplyFault` if it is refused. */
+  /** Carries a request out and returns the answer. Throws a `ReplyFault` if it is refused. */
   answer(channel: Channel, request: Request): unknown {
     const { vhost } = channel.connection
     switch (request._tag) {
@@ -114,7 +114,7 @@ export class Requests {
     this.#accounts.assert(channel.connection.user, channel.connection.vhost.name, permission, kind, name)
   }
 
-  /** Read the name of a queue. An empty name is the queue that the channel declared last. */
+  /** Reads the name of a queue. An empty name is the queue that the channel declared last. */
   #queueName(channel: Channel, name: string): string {
     if (name !== "") return name
     if (channel.lastQueue === undefined) throw notFound("no previously declared queue")

@@ -24,14 +24,14 @@ const unitSeconds: Readonly<Record<string, number>> = {
   s: 1
 }
 
-/** Read an age such as `7D`, in milliseconds. */
+/** Reads an age such as `7D`, in milliseconds. */
 export const readAge = (text: string): number | undefined => {
   const [, count, unit = ""] = /^(\d+)([YMDhms])$/.exec(text) ?? []
   const seconds = unitSeconds[unit]
   return count === undefined || seconds === undefined ? undefined : Number(count) * seconds * 1000
 }
 
-/** Read the argument. `what` names the queue; the fault is what RabbitMQ of that version answers. */
+/** Reads the argument. `what` names the queue; the fault is what RabbitMQ of that version answers. */
 export const readOffset = (
   value: HeaderValue | undefined,
   what: string,

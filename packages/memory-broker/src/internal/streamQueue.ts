@@ -73,7 +73,7 @@ export class StreamQueue extends Queue {
     return true
   }
 
-  /** Make room for a message: a full segment is closed, and segments that are too many or too old are dropped. */
+  /** Makes room for a message: a full segment is closed, and segments that are too many or too old are dropped. */
   #append(bytes: number, now: number): void {
     const { maxAge, maxLengthBytes, segmentBytes } = this.settings
     let current = this.#segments.at(-1)

@@ -45,7 +45,7 @@ export class TopicTrie<A> {
     remove(this.#root, words(pattern), 0)
   }
 
-  /** Add every destination whose pattern matches: `*` is exactly one word, `#` any number of them. */
+  /** Adds every destination whose pattern matches: `*` is exactly one word, `#` any number of them. */
   match(routingKey: string, into: Set<A>): void {
     const path = words(routingKey)
     const visit = (node: Node<A>, index: number): void => {

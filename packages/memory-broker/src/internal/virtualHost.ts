@@ -74,7 +74,7 @@ export class VirtualHost {
     return queue
   }
 
-  /** Find a queue that a connection may use. A queue that is exclusive to another connection is refused. */
+  /** Finds a queue that a connection may use. A queue that is exclusive to another connection is refused. */
   queueFor(owner: object, name: string): Queue {
     const queue = this.queue(name)
     if (queue.owner !== undefined && queue.owner !== owner) throw resourceLocked(name, this.name)
@@ -121,7 +121,7 @@ export class VirtualHost {
     this.dropExchange(exchange)
   }
 
-  /** Forget an exchange and every binding from or to it. */
+  /** Forgets an exchange and every binding from or to it. */
   dropExchange(exchange: Exchange): void {
     this.exchanges.delete(exchange.name)
     this.#unbindEverywhere(exchange)
@@ -170,7 +170,7 @@ export class VirtualHost {
     this.#deleteIfAbandoned(from)
   }
 
-  /** Find the equivalent queue of that name, or add it. */
+  /** Finds the equivalent queue of that name, or adds it. */
   declareQueue(declaration: QueueDeclaration, owner: object): Queue {
     const name = declaration.queue
     const what = named("queue", name, this.name)
@@ -191,7 +191,7 @@ export class VirtualHost {
     return this.dialect.storesQueueType ? { "x-queue-type": "classic", ...args } : args
   }
 
-  /** Add a queue under a name that is free. */
+  /** Adds a queue under a name that is free. */
   addQueue(declaration: QueueDeclaration, owner: object): Queue {
     const settings = readSettings(declaration, this.name, this.dialect)
     const queue = settings.type === "stream"

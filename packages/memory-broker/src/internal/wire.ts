@@ -77,13 +77,13 @@ export class Direction<Frame extends { readonly due: number }> {
     this.#frames.push(frame)
   }
 
-  /** Lose everything that is under way. */
+  /** Loses everything that is under way. */
   clear(): void {
     this.#frames = []
   }
 
   /**
-   * Hand out the frames that have arrived, until `take` returns `false`: that frame stays the first. Returns when the
+   * Hands out the frames that have arrived, until `take` returns `false`: that frame stays the first. Returns when the
    * first of the others arrives, if that is what ended it.
    */
   arrive(take: (frame: Frame) => boolean): number | undefined {

@@ -1,3 +1,6 @@
+/**
+ * A channel of the port over a channel of amqplib: the operations that wait for the broker's answer.
+ */
 import type { Channel, GetMessage } from "amqplib"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"

@@ -1,3 +1,6 @@
+/**
+ * The state of one channel, shared by its operations, the frame reader and amqplib's events.
+ */
 import type { Channel } from "amqplib"
 import type { DriverChannelEvents, DriverConsumerEvents, DriverDelivery, DriverReturn } from "../../AmqpDriver.ts"
 import * as AmqpError from "../../AmqpError.ts"
@@ -11,8 +14,8 @@ import { privateOf } from "./internals.ts"
 type Consumer =
   | { readonly _tag: "Active"; readonly noAck: boolean; readonly events: DriverConsumerEvents }
   /**
-   * Cancelled by the broker. RabbitMQ 4.3 cancels a consumer once for each message that is not acknowledged in time, and
-   * delivers to it again when all of them are settled: then it is cancelled from here, and the message given back.
+   * Cancelled by the broker. RabbitMQ 4.3 cancels a consumer once for each message that is not acknowledged in time,
+   * and delivers to it again when all of them are settled: then it is cancelled from here, and the message given back.
    */
   | { readonly _tag: "Cancelled"; readonly noAck: boolean }
   /** Cancelled from here. What is delivered to it all the same is given back. */

@@ -1,3 +1,6 @@
+/**
+ * A connection of the port over a connection of amqplib: opening channels, and closing within a bound.
+ */
 import type { Channel, ChannelModel } from "amqplib"
 import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"

@@ -1,3 +1,6 @@
+/**
+ * Dials the broker with amqplib, with an abort that destroys the socket at any point of the handshake.
+ */
 import type { ChannelModel } from "amqplib"
 import * as amqplib from "amqplib"
 import * as Effect from "effect/Effect"

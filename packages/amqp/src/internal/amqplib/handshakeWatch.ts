@@ -20,7 +20,7 @@ export interface HandshakeSeen {
 /** A running watch of one socket. */
 export interface HandshakeWatch {
   readonly seen: () => HandshakeSeen
-  /** Let amqplib read on: its listeners are attached. */
+  /** Lets amqplib read on: its listeners are attached. */
   readonly release: () => void
 }
 
@@ -36,7 +36,7 @@ const classify = (bytes: Buffer): HandshakeSeen["firstBytes"] => {
   return text === "HTTP" ? "http" : text === "AMQP" ? "amqp" : undefined
 }
 
-/** Start to watch a socket that has not been read yet. `onForeign` is called when the peer cannot be a broker. */
+/** Starts to watch a socket that has not been read yet. `onForeign` is called when the peer cannot be a broker. */
 export const watch = (socket: Socket, onForeign: () => void): HandshakeWatch => {
   let firstBytes: HandshakeSeen["firstBytes"]
   let opening = false

@@ -1,3 +1,6 @@
+/**
+ * The reading half of a connection: frames of messages go to the channels, and all others to amqplib.
+ */
 import type { DriverDelivery } from "../../AmqpDriver.ts"
 import { frameHeaderSize, method } from "../wire/frame.ts"
 import { FrameReader } from "../wire/frameReader.ts"

@@ -1,3 +1,6 @@
+/**
+ * The writing half of a connection: one writer for the frames of amqplib and those of messages.
+ */
 import type { FrameWriter as Writer } from "../wire/frameWriter.ts"
 import { FrameWriter } from "../wire/frameWriter.ts"
 import type { Connection } from "./internals.ts"

@@ -10,8 +10,8 @@ import type * as Redacted from "effect/Redacted"
 import { AmqpError, SourceFailed } from "../../AmqpError.ts"
 
 /**
- * Names a user with a password or a token. With `expires`, credentials that are given as an `Effect` are asked for again
- * before that time.
+ * Names a user with a password or a token. With `expires`, credentials that are given as an `Effect` are asked for
+ * again before that time.
  *
  * @category options
  * @since 0.2.0
@@ -42,7 +42,7 @@ const nameOf = (error: unknown): string =>
     ? error.name
     : typeof error
 
-/** Ask a source, for no longer than a connect may take. */
+/** Asks a source, for no longer than a connect may take. */
 export const ask = <A>(
   option: "endpoints" | "credentials" | "tls",
   source: Source<A>,

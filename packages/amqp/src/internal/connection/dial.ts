@@ -55,7 +55,7 @@ const keyOf = ({ host, port }: Endpoint): string => `${host} ${port}`
 /** The error of what the application closed itself. */
 export const closedByUs = (): AmqpError => new AmqpError({ operation: "connection", reason: new ConnectionClosed() })
 
-/** Make the attempts of one connection service. */
+/** Makes the attempts of one connection service. */
 export const make = (options: DialOptions): Dialler => {
   const silentUntil = new Map<string, number>()
 

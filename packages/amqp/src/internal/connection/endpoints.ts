@@ -49,7 +49,7 @@ export interface ParsedEndpoint {
   readonly heartbeat: number | undefined
 }
 
-/** Read one endpoint, or say what is wrong with it. */
+/** Reads one endpoint, or says what is wrong with it. */
 export const parse = (input: EndpointInput, defaults: EndpointDefaults): ParsedEndpoint | AmqpError => {
   if (typeof input === "string") return parseUrl(input, defaults)
   if (Redacted.isRedacted(input)) return parseUrl(Redacted.value(input), defaults)

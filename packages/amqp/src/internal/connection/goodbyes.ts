@@ -23,7 +23,7 @@ export class Goodbyes {
     this.timeout = timeout
   }
 
-  /** Say one; `orElse` runs if it is not answered in the time that those before it have left. */
+  /** Says a goodbye; `orElse` runs if it is not answered in the time that those before it have left. */
   say(goodbye: Effect.Effect<void>, orElse: () => void): Effect.Effect<void> {
     return Effect.suspend(() => {
       const now = Monotonic.millis(this.#clock)

@@ -22,12 +22,12 @@ export interface ChannelOwner {
   readonly confirm: boolean
   /** The events of the next channel, asked for before it is opened. */
   readonly events: () => DriverChannelEvents
-  /** Make a new channel ready; what is acquired is released when the channel ends, before it is closed. */
+  /** Makes a new channel ready; what is acquired is released when the channel ends, before it is closed. */
   readonly onOpen: (channel: DriverChannel, session: Session) => Effect.Effect<void, AmqpError, Scope.Scope>
   /**
-   * Says if the owner goes on when a channel that was ready before cannot be made ready again, `waited` milliseconds after it
-   * was lost or its session began. Without it the connection judges the first try of a session, as of any setup, and
-   * later ones go on while the error is retryable.
+   * Says if the owner goes on when a channel that was ready before cannot be made ready again, `waited` milliseconds
+   * after it was lost or its session began. Without it the connection judges the first try of a session, as of any
+   * setup, and later ones go on while the error is retryable.
    */
   readonly mayHeal?: (error: AmqpError, waited: number, session: Session) => boolean
   /** Says if the channel was closed on purpose or because of a message: the next one needs no pause. */
@@ -40,7 +40,7 @@ export interface ChannelOwner {
 // there is nothing to wait for.
 const firstPauseMillis = 10
 
-/** Keep a channel open for its owner until the scope ends; returns when the first one is ready. */
+/** Keeps a channel open for its owner until the scope ends; returns when the first one is ready. */
 export const keep = (
   connection: AmqpConnection,
   owner: ChannelOwner

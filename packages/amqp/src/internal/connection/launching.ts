@@ -1,3 +1,6 @@
+/**
+ * The service by which a connection or a consumer that gives up ends the program that launched it.
+ */
 import * as Context from "effect/Context"
 import type { AmqpError } from "../../AmqpError.ts"
 

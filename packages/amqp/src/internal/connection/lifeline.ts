@@ -1,6 +1,6 @@
 /**
- * What the driver tells of one connection, from before its handshake to its end. The driver tells it to nobody else, and
- * an end is passed on from here only.
+ * What the driver tells of one connection, from before its handshake to its end. The driver tells it to nobody else,
+ * and an end is passed on from here only.
  */
 import type * as Cause from "effect/Cause"
 import * as Deferred from "effect/Deferred"
@@ -71,6 +71,6 @@ export class Lifeline implements DriverConnectionEvents {
   }
 }
 
-/** Make the events of a connection that is to be dialled. */
+/** Makes the events of a connection that is to be dialled. */
 export const make = (wakeLater: WakeLater): Effect.Effect<Lifeline> =>
   Effect.map(Queue.unbounded<Alarm, Cause.Done>(), (alarms) => new Lifeline(wakeLater, alarms))

@@ -105,7 +105,7 @@ interface Read {
   readonly heartbeat: number | undefined
 }
 
-/** Read endpoints with the material that holds for all of them. */
+/** Reads endpoints with the material that holds for all of them. */
 const read = Effect.fnUntraced(function*(
   options: ConnectionOptions,
   given: EndpointInput | ReadonlyArray<EndpointInput>,

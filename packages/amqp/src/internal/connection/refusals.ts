@@ -1,6 +1,6 @@
 /**
- * What a broker means when it refuses `connection.open`: the same reply code stands for what is refused for good and for
- * what passes.
+ * What a broker means when it refuses `connection.open`: the same reply code stands for what is refused for good and
+ * for what passes.
  */
 import type { AmqpErrorReason } from "../../AmqpError.ts"
 import { AmqpError, ConnectionLimit, VhostDown } from "../../AmqpError.ts"
@@ -24,7 +24,7 @@ const refine = (reason: AmqpErrorReason): AmqpErrorReason => {
     : reason
 }
 
-/** Read the broker's text where a driver gave the reply code its plain meaning. */
+/** Reads the broker's text where a driver gave the reply code its plain meaning. */
 export const refined = (error: AmqpError): AmqpError => {
   const reason = refine(error.reason)
   return reason === error.reason ? error : new AmqpError({ operation: error.operation, reason })

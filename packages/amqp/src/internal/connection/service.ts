@@ -1,6 +1,6 @@
 /**
- * The service `AmqpConnection`, apart from what makes one: a program that only declares a topology asks for the service,
- * and loads no driver.
+ * The service `AmqpConnection`, apart from what makes one: a program that only declares a topology asks for the
+ * service, and loads no driver.
  */
 import * as Context from "effect/Context"
 import type * as Effect from "effect/Effect"
@@ -16,11 +16,11 @@ export const TypeId = "~effect-amqp/AmqpConnection"
 /** What the library's own components recover by. It is no part of the published types, see {@link recoveryOf}. */
 export interface Recovery {
   /**
-   * Run an effect on every session of a role, now and after each recovery, in registration order, before the session
+   * Runs an effect on every session of a role, now and after each recovery, in registration order, before the session
    * is announced; without a role, on every session. What it acquires is released when the session ends, or the caller's
    * scope. Waits until it ran once, and fails if it cannot: a retryable failure is retried for three heartbeats in all,
-   * on one session or several, and the third session running that ends during it fails it with `SetupAbandoned`. Once it
-   * ran, it is retried for as long as its failures are retryable; another one ends the registration, as do three
+   * on one session or several, and the third session running that ends during it fails it with `SetupAbandoned`. Once
+   * it ran, it is retried for as long as its failures are retryable; another one ends the registration, as do three
    * sessions running that the broker closes during it for a cause, or ten that end without a word: `onFailed` is told.
    *
    * This is what channels, topologies, publishers and consumers recover by.
@@ -31,7 +31,7 @@ export interface Recovery {
     onFailed?: (error: AmqpError) => void
   ) => Effect.Effect<void, AmqpError, Scope.Scope>
   /**
-   * Run an operation on the live session of a role, after waiting for one for at most the operation deadline. What the
+   * Runs an operation on the live session of a role, after waiting for one for at most the operation deadline. What the
    * operation asks the broker has deadlines of its own.
    */
   readonly withSession: <A>(
@@ -40,7 +40,7 @@ export interface Recovery {
     use: (session: Session) => Effect.Effect<A, AmqpError>
   ) => Effect.Effect<A, AmqpError>
   /**
-   * Let a consumer be seen in the health until the scope ends. `ended` fails when the consumer cannot come back, which
+   * Lets a consumer be seen in the health until the scope ends. `ended` fails when the consumer cannot come back, which
    * ends a program that was launched with `AmqpConnection.launch`.
    */
   readonly watchConsumer: (
@@ -65,8 +65,8 @@ export interface AmqpConnection {
   readonly changes: Stream.Stream<State>
   /**
    * Waits for the end of the connection: succeeds when the application closes it, fails with `ReconnectAbandoned` when
-   * it was given up, and with `InvalidConfiguration` when a schedule or the driver threw. To end a whole program with it,
-   * use `AmqpConnection.launch`.
+   * it was given up, and with `InvalidConfiguration` when a schedule or the driver threw. To end a whole program with
+   * it, use `AmqpConnection.launch`.
    */
   readonly finished: Effect.Effect<void, AmqpError>
   /** @internal */

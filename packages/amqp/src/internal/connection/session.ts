@@ -82,7 +82,7 @@ export class Session {
   }
 
   /**
-   * Run an operation under the operation deadline. A broker that does not answer in time has its socket destroyed,
+   * Runs an operation under the operation deadline. A broker that does not answer in time has its socket destroyed,
    * unless it said that it is blocked: then it is known why it does not answer, and it will.
    */
   bounded<A, R>(operation: string, effect: Effect.Effect<A, AmqpError, R>): Effect.Effect<A, AmqpError, R> {
@@ -92,7 +92,10 @@ export class Session {
     })
   }
 
-  /** Wait for what the broker owes no answer to: the deadline is the same, and passing it is not its fault. */
+  /**
+   * Waits for an event that the broker owes no answer to: the deadline is the same, and missing it is not the broker's
+   * fault.
+   */
   waited<A, R>(operation: string, effect: Effect.Effect<A, AmqpError, R>): Effect.Effect<A, AmqpError, R> {
     return Effect.timeoutOrElse(effect, {
       duration: this.#operationTimeout,
@@ -106,7 +109,7 @@ export class Session {
     return error
   }
 
-  /** Open a channel that is closed, in order and within the close deadline, when the scope ends. */
+  /** Opens a channel that is closed, in order and within the close deadline, when the scope ends. */
   openChannel(
     options: { readonly confirm: boolean },
     events: DriverChannelEvents
@@ -127,7 +130,7 @@ export class Session {
   }
 
   /**
-   * Run operations on a channel of their own, so that a refusal, which closes the channel, costs nobody else theirs.
+   * Runs operations on a channel of their own, so that a refusal, which closes the channel, costs nobody else theirs.
    */
   withChannel<A, R>(
     operation: string,

@@ -42,17 +42,17 @@ interface Entry {
 /** The setups of one supervisor. */
 export interface Setups {
   readonly add: (registration: Registration) => void
-  /** Run one that was added while a session is live. */
+  /** Runs one that was added while a session is live. */
   readonly runLate: (registration: Registration, session: Session) => Effect.Effect<void>
-  /** Run all, one after the other, until the session ends. */
+  /** Runs all, one after the other, until the session ends. */
   readonly runAll: (session: Session) => Effect.Effect<void>
-  /** Forget one and release what it acquired. */
+  /** Forgets a setup and releases what it acquired. */
   readonly remove: (registration: Registration) => Effect.Effect<void>
-  /** Fail all that are there, because there will be no session. */
+  /** Fails all that are there, because there will be no session. */
   readonly failAll: (error: AmqpError) => void
   /**
-   * Is `true` while a setup keeps an outage from being over, however long the sessions are up meanwhile: its sessions end
-   * during it, or its maker still waits since an earlier one.
+   * Is `true` while a setup keeps an outage from being over, however long the sessions are up meanwhile: its sessions
+   * end during it, or its maker still waits since an earlier one.
    */
   readonly isOutageOpen: (sessionSince: number) => boolean
 }
@@ -72,7 +72,7 @@ const isAccusation = ({ reason }: AmqpError): boolean =>
 
 const isWaitedFor = ({ outcome }: Registration): boolean => !Deferred.isDoneUnsafe(outcome)
 
-/** Settle a registration; only the first time tells its maker, and a failure is always told to its owner. */
+/** Settles a registration. Only the first time tells its maker; a failure always tells its owner. */
 export const settle = (registration: Registration, exit: Exit.Exit<void, AmqpError>): void => {
   Deferred.doneUnsafe(registration.outcome, exit)
   if (Exit.isFailure(exit)) {
@@ -81,7 +81,7 @@ export const settle = (registration: Registration, exit: Exit.Exit<void, AmqpErr
   }
 }
 
-/** Make the setups of a supervisor, of which there are none yet. */
+/** Makes the setups of a supervisor, of which there are none yet. */
 export const make: Effect.Effect<Setups> = Effect.map(Clock.Clock, (clock) => {
   const entries: Array<Entry> = []
   const now = () => Monotonic.millis(clock)

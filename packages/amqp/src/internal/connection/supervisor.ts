@@ -47,12 +47,12 @@ export interface Supervisor {
   readonly state: SubscriptionRef.SubscriptionRef<State>
   readonly role: () => Role | undefined
   readonly assign: (role: Role) => Effect.Effect<void>
-  /** Begin to dial; once. */
+  /** Begins to dial; once. */
   readonly start: Effect.Effect<void>
   /** The live session, as soon as there is one; fails when there will be none. */
   readonly session: Effect.Effect<Session, AmqpError>
   readonly add: (registration: Registration) => Effect.Effect<void>
-  /** Forget a setup and release what it acquired. */
+  /** Forgets a setup and releases what it acquired. */
   readonly remove: (registration: Registration) => Effect.Effect<void>
 }
 
@@ -71,7 +71,7 @@ interface Ended {
   readonly isOutageOpen: boolean
 }
 
-/** Make a supervisor that is idle until started; everything it holds ends with the scope. */
+/** Makes a supervisor that is idle until started; everything it holds ends with the scope. */
 export const make = Effect.fnUntraced(function*(
   options: SupervisorOptions
 ): Effect.fn.Return<Supervisor, never, Scope.Scope> {
@@ -96,7 +96,7 @@ export const make = Effect.fnUntraced(function*(
     setups.failAll(error)
   }
 
-  /** Make a session of a connection, and run every setup on it before anybody else sees it. */
+  /** Makes a session of a connection, and runs every setup on it before anybody else sees it. */
   const open = Effect.fnUntraced(function*(dialled: Dialled, sessionScope: Scope.Scope) {
     const session = new Session({
       epoch: options.nextEpoch(),
@@ -122,7 +122,7 @@ export const make = Effect.fnUntraced(function*(
     return session
   })
 
-  /** Let everybody have a session, and follow it to its end. */
+  /** Announces a session to everybody, and follows it to its end. */
   const announce = Effect.fnUntraced(function*(session: Session, { connection, lifeline }: Dialled) {
     const connected: Extract<State, { _tag: "Connected" }> = {
       _tag: "Connected",
@@ -171,7 +171,7 @@ export const make = Effect.fnUntraced(function*(
   // One line for each new cause of an outage: the same line every second would hide the others.
   let lastReason: string | undefined
 
-  /** Wait for what the budget says comes next; fails because it says that nothing does. */
+  /** Waits for what the budget says comes next; fails because it says that nothing does. */
   const pause = Effect.fnUntraced(function*(budget: RetryBudget, cause: AmqpError) {
     const delay = yield* budget.next(cause)
     if (budget.purpose === "retry") {

@@ -1,5 +1,5 @@
 /**
- * Retry with a delay, compiled from a Schedule to plain RabbitMQ: one wait queue for each distinct delay, whose
+ * Retrys with a delay, compiled from a Schedule to plain RabbitMQ: one wait queue for each distinct delay, whose
  * messages expire and are dead-lettered back to where they came from, and a parking queue for those that had enough.
  *
  * A delay belongs to the queue and not to the message, because a message expires only at the head of a queue.
@@ -42,8 +42,8 @@ export interface Delays {
   /** Declares the queues of a policy; done by `delay` if it was not before. */
   readonly prepare: (policy: Retry) => Effect.Effect<void, AmqpError>
   /**
-   * Publishes a copy of a message to where it waits, or to where it is parked, with what its handler failed with; none if
-   * that would multiply it.
+   * Publishes a copy of a message to where it waits, or to where it is parked, with what its handler failed with; none
+   * if that would multiply it.
    */
   readonly delay: (
     delivery: Delivery,
@@ -103,7 +103,7 @@ const dateOf = (seconds: number | undefined): Date | undefined => {
   return date === undefined || Number.isNaN(date.getTime()) ? undefined : date
 }
 
-/** Whether it was neither settled by its handler nor put back by the broker. */
+/** True while neither its handler has settled it nor the broker has put it back. */
 const isOut = (delivery: Delivery): boolean => !delivery.isSettled && !delivery.isStale
 
 const isLeftOut = (header: string): boolean => brokersOwn.test(header) || isRoute(header)

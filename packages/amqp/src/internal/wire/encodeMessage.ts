@@ -56,7 +56,7 @@ const encodeBody = (body: unknown): EncodedBody | Refused => {
 }
 
 /**
- * Encode a message. `messageId` is used if the message has none, and `headers` instead of its own.
+ * Encodes a message. `messageId` is used if the message has none, and `headers` instead of its own.
  */
 export const encode = (
   message: Message,
