@@ -11,7 +11,7 @@ export default defineConfig({
       test: {
         name,
         root: name === "workspace" ? "." : `packages/${name}`,
-        include: ["test/**/*.test.ts"],
+        include: ["test/**/*.test.ts", "examples/**/*.test.ts"],
         // One limit for all, which only a hang reaches: a busy machine may take its time.
         testTimeout: 300_000,
         hookTimeout: 300_000

@@ -80,10 +80,3 @@ describeWithSharedBroker("the programs of the README run as they stand", () => {
       assert.strictEqual((yield* program.says("order 42 brought 1250 cents"))._tag, "Some")
     }))
 })
-
-it("the package shows the smallest program, which is all that it brings along of this README", async () => {
-  const [root, ours] = await Promise.all(
-    ["../../README.md", "../amqp/README.md"].map((path) => readFile(join(example, path), "utf8"))
-  )
-  assert.include(ours, /## The smallest program\n\n(```ts\n.*?```)/s.exec(root!)![1]!)
-})
