@@ -16,7 +16,8 @@ export interface Ending {
   readonly lastLine: string | undefined
 }
 
-const tsx = createRequire(import.meta.url).resolve("tsx/cli")
+// Not tsx's own command: it kills a program that has not heard a signal within 60 milliseconds.
+const tsx = ["--import", createRequire(import.meta.url).resolve("tsx")]
 const directory = resolve(import.meta.dirname, "../..")
 
 /** The source files that can be run. */
@@ -25,7 +26,7 @@ export type Program = "main.ts" | "consume.ts" | "shop.ts" | "redrive.ts"
 /** Run it with `head -1` behind it, which reads one line and goes. */
 export const firstLine = Effect.fnUntraced(
   function*(args: ReadonlyArray<string>, program: Program) {
-    const command = [process.execPath, tsx, `src/${program}`, ...args].map((word) => `'${word}'`).join(" ")
+    const command = [process.execPath, ...tsx, `src/${program}`, ...args].map((word) => `'${word}'`).join(" ")
     const child = yield* ChildProcess.make("sh", ["-c", `{ ${command}; echo $? >&3; } | head -1`], {
       cwd: directory,
       env: { PATH: process.env["PATH"] },
@@ -50,7 +51,7 @@ export const start = Effect.fnUntraced(function*(
   environment: Readonly<Record<string, string>> = {},
   program: Program = "main.ts"
 ) {
-  const child = yield* ChildProcess.make(process.execPath, [tsx, `src/${program}`, ...args], {
+  const child = yield* ChildProcess.make(process.execPath, [...tsx, `src/${program}`, ...args], {
     cwd: directory,
     env: environment,
     extendEnv: false,
