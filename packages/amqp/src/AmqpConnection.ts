@@ -2,7 +2,7 @@
  * A connection to RabbitMQ that connects, notices loss and reconnects by itself.
  *
  * The service runs up to two sessions, one to publish and one to consume, because a broker with a resource alarm stops
- * reading the socket of whoever publishes, and acknowledgements on that socket would stop with it. The first session is
+ * reading the socket of a publisher, and acknowledgements on that socket would stop with it. The first session is
  * opened with the layer and serves whichever role asks first; the second is opened when the other role is asked for.
  *
  * @see https://www.rabbitmq.com/docs/connections
@@ -200,7 +200,7 @@ export const make = Effect.fnUntraced(function*(
       ))
 
   const launching = yield* Launching
-  /** Lets an end be known to whoever launched the program, unless it is the program's own. */
+  /** Tells `launch` of an end, unless the program itself closed the connection. */
   const reported = (end: Effect.Effect<void, AmqpError>) =>
     launching === undefined ? Effect.void : end.pipe(
       Effect.catch((error) =>

@@ -2,7 +2,7 @@
  * Supervised consumers: a handler for each message, or for each batch, whose outcome decides what the broker is told.
  *
  * A consumer comes back by itself after whatever takes it away from its queue: a lost connection, a channel that the
- * broker closed, a cancel because the queue was deleted or its node went down. What was not acknowledged by then is
+ * broker closed, a cancel because the queue was deleted or its node went down. Unacknowledged messages are
  * delivered again, so that no message is lost and one may be handled more than once: make handlers idempotent. An
  * acknowledgement belongs to the channel that delivered its message, and is dropped when that channel is gone.
  *
@@ -126,11 +126,11 @@ const startSingly = Effect.fnUntraced(function*<E, R>(
  * Each handler has a scope of its own, which ends with it. A message is acknowledged when its handler has succeeded and
  * has released what it acquired. When its handler fails with a typed error, `onFailure` decides. When its handler dies,
  * the message is dead-lettered and the defect is logged. When the library interrupts its handler, the message is given
- * back. When its handler interrupts itself, the message is requeued, and dead-lettered if it was `redelivered`. A handler
- * decides by itself with {@link giveBack}, {@link deadLetter} and {@link drop}.
+ * back. When its handler interrupts itself, the message is requeued, and dead-lettered if it was `redelivered`. A
+ * handler decides by itself with {@link giveBack}, {@link deadLetter} and {@link drop}.
  *
- * A message that is refused where no dead letter exchange keeps it is dropped: the log says so when the consumer attaches
- * and at each drop, with the message's id, and the counts have it as `dropped`.
+ * A message that is refused where no dead letter exchange keeps it is dropped: the log says so when the consumer
+ * attaches and at each drop, with the message's id, and the counts have it as `dropped`.
  *
  * @category constructors
  * @since 0.1.0
@@ -164,9 +164,9 @@ export const run = <E, R>(
   )
 
 /**
- * Makes a layer that consumes from when it is built until it is released, and drains then. Building fails as {@link make}
- * does. A consumer that cannot come back later says so in the log and in the connection's health; use {@link run} for a
- * program that is to end with its consumer.
+ * Makes a layer that consumes from when it is built until it is released, and drains then. Building fails as {@link
+ * make} does. A consumer that cannot come back later says so in the log and in the connection's health; use {@link run}
+ * for a program that is to end with its consumer.
  *
  * @example
  * ```ts
@@ -193,8 +193,8 @@ export const layer = <E, R>(
   Layer.effectDiscard(make(queue, handler, options))
 
 /**
- * Makes the {@link layer} of options that are read from configuration; building fails with a `ConfigError` if they cannot
- * be read.
+ * Makes the {@link layer} of options that are read from configuration; building fails with a `ConfigError` if they
+ * cannot be read.
  *
  * @example
  * ```ts
@@ -225,9 +225,9 @@ export type FailureOf<A> = A extends BatchOutcomes<infer E> ? E : never
 /**
  * Consumes in batches, one by one and in order, until interrupted, and drains then; otherwise as {@link run}. The
  * messages of a batch come from one channel and share the fate of the batch, except those that the handler settled by
- * itself; with {@link retry} each message is delayed, or requeued, as it goes with its own copy. A handler that succeeds
- * with {@link outcomes} gives each message a fate of its own, so that one bad message of ten costs one; {@link each}
- * makes such a handler of one for single messages.
+ * itself; with {@link retry} each message is delayed, or requeued, as it goes with its own copy. A handler that
+ * succeeds with {@link outcomes} gives each message a fate of its own, so that one bad message of ten costs one; {@link
+ * each} makes a batch handler from a handler of single messages.
  *
  * @example
  * ```ts
@@ -261,8 +261,8 @@ export const runBatch = <A, E, R>(
   )
 
 /**
- * Collects the outcomes of the messages of a batch, for the handler of {@link runBatch} to succeed with. What failed goes
- * to the failure policy by itself; what succeeded, and what is not mentioned, is acknowledged.
+ * Collects the outcomes of the messages of a batch, for the handler of {@link runBatch} to succeed with. What failed
+ * goes to the failure policy by itself; what succeeded, and what is not mentioned, is acknowledged.
  *
  * @example
  * ```ts
@@ -304,8 +304,8 @@ export const each = <E, R>(
   )
 
 /**
- * Ends a handler and gives its message back to the queue on purpose: counted as `givenBack`, without a warning and without
- * asking the failure policy. Quorum queues before RabbitMQ 4.3 count it against their delivery limit.
+ * Ends a handler and gives its message back to the queue on purpose: counted as `givenBack`, without a warning and
+ * without asking the failure policy. Quorum queues before RabbitMQ 4.3 count it against their delivery limit.
  *
  * @example
  * ```ts
@@ -338,8 +338,8 @@ export const deadLetter: Effect.Effect<never, HandlerDecision> = Effect.fail(
 export const drop: Effect.Effect<never, HandlerDecision> = Effect.fail(new HandlerDecision({ fate: "drop" }))
 
 /**
- * Streams the messages of a queue, which the reader of the stream acknowledges: `ack`, `nack` or `reject` each delivery,
- * because nothing more comes when `prefetch` of them are out. Fails when the consumer cannot come back.
+ * Streams the messages of a queue, which the reader of the stream acknowledges: `ack`, `nack` or `reject` each
+ * delivery, because nothing more comes when `prefetch` of them are out. Fails when the consumer cannot come back.
  *
  * Deliveries whose channel is gone are left out as long as the stream has not emitted them. What is not acknowledged
  * when the stream ends goes back to the queue, also what is being worked on: {@link run} drains, a stream does not. Set
@@ -370,22 +370,22 @@ export const stream = (
  *
  * For a queue `invoices`, a message waits in `invoices.retry.<milliseconds>`, one queue for each distinct delay of the
  * schedule, which RabbitMQ dead-letters back to `invoices`; in the end the message goes to `invoices.parked`, where
- * nothing takes it away. These queues are declared before the consumer starts, or when a policy that is a function first
- * returns this: durable if `invoices` is, and quorum queues if it was given as one. They are never deleted. Queues that are
- * there with other arguments are used where they do the job, also by a user without the permission to configure; one with
- * another delay or another way back fails with `TopologyMismatch`. A parked quorum queue has no delivery limit since
- * RabbitMQ 4.0, where each look at a message counts as one.
+ * nothing takes it away. These queues are declared before the consumer starts, or when a policy that is a function
+ * first returns this: durable if `invoices` is, and quorum queues if it was given as one. They are never deleted.
+ * Queues that are there with other arguments are used where they do the job, also by a user without the permission to
+ * configure; one with another delay or another way back fails with `TopologyMismatch`. A parked quorum queue has no
+ * delivery limit since RabbitMQ 4.0, where each look at a message counts as one.
  *
- * Messages in a quorum wait queue may come late after a restart of the broker: RabbitMQ tries to forward them before their
- * queue has a leader, and again after `dead_letter_worker_publisher_confirm_timeout` (180,000 ms by default; set it in
- * RabbitMQ's `advanced.config`). None is lost.
+ * Messages in a quorum wait queue may come late after a restart of the broker: RabbitMQ tries to forward them before
+ * their queue has a leader, and again after `dead_letter_worker_publisher_confirm_timeout` (180,000 ms by default; set
+ * it in RabbitMQ's `advanced.config`). None is lost.
  *
- * What waits is a copy with the same body, message id and other properties. Headers tell its number (`x-retry-attempt`),
- * the queue that the number counts for (`x-retry-queue`), and where the message was first published, so that a delivery
- * shows the original exchange and routing key. What is parked also says why: `x-parked-error` and `x-parked-reason`
- * (the tag and the text of the last error, cut at 1 KiB), `x-parked-attempts`, `x-parked-at` and `x-parked-by`. The copy has
- * no `expiration`, and no `CC` header, by which the broker
- * would route it to other queues too; a copy without a content type or a message id gets one.
+ * What waits is a copy with the same body, message id and other properties. Headers tell its number
+ * (`x-retry-attempt`), the queue that the number counts for (`x-retry-queue`), and where the message was first
+ * published, so that a delivery shows the original exchange and routing key. What is parked also says why:
+ * `x-parked-error` and `x-parked-reason` (the tag and the text of the last error, cut at 1 KiB), `x-parked-attempts`,
+ * `x-parked-at` and `x-parked-by`. The copy has no `expiration`, and no `CC` header, by which the broker would route it
+ * to other queues too; a copy without a content type or a message id gets one.
  *
  * The copy is confirmed before the original is acknowledged. If the copy cannot be published, the original is requeued
  * after a second, which a quorum queue counts against its delivery limit; a wait queue that is gone is declared again
@@ -408,11 +408,12 @@ export const retry = (schedule: Schedule.Schedule<unknown>, options: RetryOption
 })
 
 /**
- * Makes the topology that {@link retry} needs for a queue: for an operator who declares what a user without the permission
- * to configure may use, or to bind and to look at. A parking queue has its delivery limit added when RabbitMQ 4.0 or later
- * is there.
+ * Makes the topology that {@link retry} needs for a queue: for an operator who declares what a user without the
+ * permission to configure may use, or to bind and to look at. A parking queue has its delivery limit added when
+ * RabbitMQ 4.0 or later is there.
  *
- * Throws an `AmqpError` with `InvalidConfiguration` if the schedule does not end, has too long a delay, or needs a service.
+ * Throws an `AmqpError` with `InvalidConfiguration` if the schedule does not end, has too long a delay, or needs a
+ * service.
  *
  * @example
  * ```ts

@@ -2,9 +2,9 @@
  * The port: what a transport must provide for the library to stand on it, and nothing more.
  *
  * A driver moves methods and events between the library and a broker. It knows nothing of retries, deadlines or
- * recovery. An effect of a driver may never settle, so whoever runs one bounds it, and calls
- * {@link DriverConnection.destroyUnsafe} when the broker does not answer. Interrupting an effect of a driver abandons the
- * wait and leaks nothing.
+ * recovery. An effect of a driver may never settle, so its caller bounds it, and calls
+ * {@link DriverConnection.destroyUnsafe} when the broker does not answer. Interrupting an effect of a driver abandons
+ * the wait and leaks nothing.
  *
  * Events are plain callbacks. The driver calls them synchronously, in the order in which the broker sent what caused
  * them. They belong to this library, never to users, and do not throw.
@@ -28,7 +28,8 @@ export interface DriverTls {
   readonly cert?: string | Uint8Array | undefined
   readonly key?: Redacted.Redacted<string> | undefined
   /**
-   * Holds the client's certificate, its key and their authorities in one PKCS #12 archive, in place of `cert` and `key`.
+   * Holds the client's certificate, its key and their authorities in one PKCS #12 archive, in place of `cert` and
+   * `key`.
    *
    * @since 0.2.0
    */
@@ -40,7 +41,8 @@ export interface DriverTls {
   /** Defaults to `"TLSv1.2"`. */
   readonly minVersion?: "TLSv1.2" | "TLSv1.3" | undefined
   /**
-   * Accepts every certificate, so that anyone on the path can read and change what is sent, the password too. Defaults to
+   * Accepts every certificate, so that anyone on the path can read and change what is sent, the password too. Defaults
+   * to
    * `false`.
    *
    * @since 0.2.0
@@ -93,7 +95,7 @@ export interface DriverConnectionEvents {
   readonly onBlocked: (reason: string) => void
   readonly onUnblocked: () => void
   /**
-   * The connection has ended. Called once, whoever ended it, after `onClose` of each of its channels. The error tells the
+   * The connection has ended. Called once, after `onClose` of each of its channels. The error tells the
    * cause as far as it is known: `ConnectionLost` or `ProtocolFailed`; `ConnectionClosed` if the application closed it.
    */
   readonly onClose: (error: AmqpError) => void
@@ -119,13 +121,15 @@ export interface DriverConnection {
     events: DriverChannelEvents
   ) => Effect.Effect<DriverChannel, AmqpError>
   /**
-   * Gives the broker a new password or token for this connection, before the old one expires (`connection.update-secret`).
-   * Fails when the connection ends first, as it does when the broker refuses the secret.
+   * Gives the broker a new password or token for this connection, before the old one expires
+   * (`connection.update-secret`). Fails when the connection ends first, as it does when the broker refuses the secret.
    *
    * @since 0.2.0
    */
   readonly updateSecret: (secret: Redacted.Redacted<string>, reason: string) => Effect.Effect<void, AmqpError>
-  /** Says goodbye and waits for the answer. Messages that are still buffered may be lost: wait for their confirms first. */
+  /**
+   * Says goodbye and waits for the answer. Messages that are still buffered may be lost: wait for their confirms first.
+   */
   readonly close: Effect.Effect<void>
   /** Ends the connection at once, without a goodbye. Calls `onClose` with this error unless it was called before. */
   readonly destroyUnsafe: (error: AmqpError) => void

@@ -3,8 +3,8 @@
  *
  * Connecting, declaring, reading and acknowledging fail with {@link AmqpError}; publishing fails with
  * `PublishError.PublishError`. Handle one reason with `Effect.catchReason("AmqpError", "NotFound", …)`, several with
- * `Effect.catchReasons`; turn the reasons into the errors of an effect with `Effect.unwrapReason("AmqpError")`. A reason
- * is an `Error` without a captured stack, because one cause may fail many operations.
+ * `Effect.catchReasons`; turn the reasons into the errors of an effect with `Effect.unwrapReason("AmqpError")`. A
+ * reason is an `Error` without a captured stack, because one cause may fail many operations.
  *
  * No error carries a password, and none carries the driver's own error object: what is worth knowing of that object was
  * copied into the reason.
@@ -383,8 +383,8 @@ export class NotFound extends Reason("NotFound")<{
 }
 
 /**
- * The queue is exclusive to another connection (405), or another consumer has it for itself (403). A lock of a connection
- * that was lost heals when the broker notices the loss, two heartbeats later.
+ * The queue is exclusive to another connection (405), or another consumer has it for itself (403). A lock of a
+ * connection that was lost heals when the broker notices the loss, two heartbeats later.
  *
  * @category reasons
  * @since 0.1.0
@@ -409,8 +409,8 @@ export class ResourceLocked extends Reason("ResourceLocked")<{
 export class ConsumerCancelled extends Reason("ConsumerCancelled")<{
   readonly queue: string
   /**
-   * True where the broker is RabbitMQ 4.3 or later, which cancels the consumer of a quorum queue when an acknowledgement
-   * does not come in time, and the consumer had messages to acknowledge.
+   * True where the broker is RabbitMQ 4.3 or later, which cancels the consumer of a quorum queue when an
+   * acknowledgement does not come in time, and the consumer had messages to acknowledge.
    *
    * @since 0.2.0
    */
@@ -617,7 +617,7 @@ export type AmqpErrorReason =
  * @since 0.1.0
  */
 export class AmqpError extends Reason("AmqpError")<{
-  /** What was being done, such as `connect` or `declareQueue invoices`. */
+  /** The operation, such as `connect` or `declareQueue invoices`. */
   readonly operation: string
   readonly reason: AmqpErrorReason
 }> {

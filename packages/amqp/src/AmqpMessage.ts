@@ -91,7 +91,8 @@ export interface MessageProperties {
 }
 
 /**
- * Names what an object of data does not have, and what an `Effect`, a promise, a function, a stream, a `Map`, a `Set`, a
+ * Names what an object of data does not have, and what an `Effect`, a promise, a function, a stream, a `Map`, a `Set`,
+ * a
  * `Blob` and the like have: they do not compile as a body.
  */
 interface NotABody {
@@ -109,11 +110,11 @@ interface NotABody {
 }
 
 /**
- * What a body can be. Text is sent as UTF-8, bytes as they are, and any other value as JSON. Bytes are not copied, so do
- * not change them before the publish has ended.
+ * What a body can be. Text is sent as UTF-8, bytes as they are, and any other value as JSON. Bytes are not copied, so
+ * do not change them before the publish has ended.
  *
- * A value that JSON cannot express is refused with `EncodeError`, wherever in the body it is, and does not compile where
- * types can tell: an `Effect`, a promise, a function, a `Map`, a `Set`, an error, NaN, an invalid date, a bigint.
+ * A value that JSON cannot express is refused with `EncodeError`, wherever in the body it is, and does not compile
+ * where types can tell: an `Effect`, a promise, a function, a `Map`, a `Set`, an error, NaN, an invalid date, a bigint.
  * `undefined` is left out of an object, as usual, and refused in a list.
  *
  * @category models
@@ -145,13 +146,13 @@ export interface Message extends MessageProperties {
   /**
    * Fails the publish with `Unroutable` when no queue would get the message; with `false` the broker drops the message
    * and confirms it. Use `false` for a delayed-message exchange, and for a reply to `amq.rabbitmq.reply-to.…`, which is
-   * no queue: before 4.3 RabbitMQ delivers the reply and returns it all the same. Defaults to `true`.
+   * no queue: before 4.3 RabbitMQ delivers the reply and also returns it. Defaults to `true`.
    */
   readonly mandatory?: boolean | undefined
 }
 
 /**
- * A message as it came, whoever it came from: an `AmqpDelivery.Delivery` is one.
+ * A message as it came, from any publisher: an `AmqpDelivery.Delivery` is one.
  *
  * @category models
  * @since 0.2.0
@@ -185,7 +186,9 @@ export interface Received {
  * @since 0.2.0
  */
 export interface ForwardOptions extends MessageProperties {
-  /** Defaults to the default exchange with a `routingKey`, and without one to the exchange that the message came from. */
+  /**
+   * Defaults to the default exchange with a `routingKey`, and without one to the exchange that the message came from.
+   */
   readonly exchange?: Message["exchange"]
   /** Defaults to the routing key that the message came with. */
   readonly routingKey?: string | undefined
@@ -215,8 +218,8 @@ const dateOf = (seconds: number | undefined): Date | undefined => {
  * Makes a message of one that was received, to send it on: body, properties and headers as they came. It keeps its
  * message id, by which readers drop duplicates, and its time to live begins anew.
  *
- * The routes in its headers `CC` and `BCC` are left out, because the broker would send it there again. So is the user id,
- * because RabbitMQ refuses the id of another user than the one that publishes.
+ * The routes in its headers `CC` and `BCC` are left out, because the broker would send it there again. So is the user
+ * id, because RabbitMQ refuses the id of another user than the one that publishes.
  *
  * Acknowledge the delivery when the publish has succeeded: what fails between the two comes twice, and is not lost.
  *
@@ -268,8 +271,8 @@ const headersOf = (
 }
 
 /**
- * Sends a whole number from -128 to 127 in a header as the AMQP type of 8 bits with a sign. A publish of any other number
- * fails with `InvalidMessage`.
+ * Sends a whole number from -128 to 127 in a header as the AMQP type of 8 bits with a sign. A publish of any other
+ * number fails with `InvalidMessage`.
  *
  * @category headers
  * @since 0.2.0
@@ -277,8 +280,8 @@ const headersOf = (
 export const int8 = (value: number): TypedNumber => new TypedNumber("int8", value)
 
 /**
- * Sends a whole number from -32,768 to 32,767 in a header as the AMQP type of 16 bits with a sign. A publish of any other number
- * fails with `InvalidMessage`.
+ * Sends a whole number from -32,768 to 32,767 in a header as the AMQP type of 16 bits with a sign. A publish of any
+ * other number fails with `InvalidMessage`.
  *
  * @category headers
  * @since 0.2.0
@@ -286,8 +289,8 @@ export const int8 = (value: number): TypedNumber => new TypedNumber("int8", valu
 export const int16 = (value: number): TypedNumber => new TypedNumber("int16", value)
 
 /**
- * Sends a whole number from -2^31 to 2^31 - 1 in a header as the AMQP type of 32 bits with a sign. A publish of any other number
- * fails with `InvalidMessage`.
+ * Sends a whole number from -2^31 to 2^31 - 1 in a header as the AMQP type of 32 bits with a sign. A publish of any
+ * other number fails with `InvalidMessage`.
  *
  * @category headers
  * @since 0.2.0
@@ -295,8 +298,8 @@ export const int16 = (value: number): TypedNumber => new TypedNumber("int16", va
 export const int32 = (value: number): TypedNumber => new TypedNumber("int32", value)
 
 /**
- * Sends a whole number from -2^63 to 2^63 - 1 in a header as the AMQP type of 64 bits with a sign. A publish of any other number
- * fails with `InvalidMessage`.
+ * Sends a whole number from -2^63 to 2^63 - 1 in a header as the AMQP type of 64 bits with a sign. A publish of any
+ * other number fails with `InvalidMessage`.
  *
  * @category headers
  * @since 0.2.0
@@ -304,8 +307,8 @@ export const int32 = (value: number): TypedNumber => new TypedNumber("int32", va
 export const int64 = (value: number | bigint): TypedNumber => new TypedNumber("int64", value)
 
 /**
- * Sends a whole number from 0 to 255 in a header as the AMQP type of 8 bits without a sign. A publish of any other number
- * fails with `InvalidMessage`.
+ * Sends a whole number from 0 to 255 in a header as the AMQP type of 8 bits without a sign. A publish of any other
+ * number fails with `InvalidMessage`.
  *
  * @category headers
  * @since 0.2.0
@@ -313,8 +316,8 @@ export const int64 = (value: number | bigint): TypedNumber => new TypedNumber("i
 export const uint8 = (value: number): TypedNumber => new TypedNumber("uint8", value)
 
 /**
- * Sends a whole number from 0 to 65,535 in a header as the AMQP type of 16 bits without a sign. A publish of any other number
- * fails with `InvalidMessage`.
+ * Sends a whole number from 0 to 65,535 in a header as the AMQP type of 16 bits without a sign. A publish of any other
+ * number fails with `InvalidMessage`.
  *
  * @category headers
  * @since 0.2.0
@@ -322,8 +325,8 @@ export const uint8 = (value: number): TypedNumber => new TypedNumber("uint8", va
 export const uint16 = (value: number): TypedNumber => new TypedNumber("uint16", value)
 
 /**
- * Sends a whole number from 0 to 2^32 - 1 in a header as the AMQP type of 32 bits without a sign. A publish of any other number
- * fails with `InvalidMessage`.
+ * Sends a whole number from 0 to 2^32 - 1 in a header as the AMQP type of 32 bits without a sign. A publish of any
+ * other number fails with `InvalidMessage`.
  *
  * @category headers
  * @since 0.2.0

@@ -3,8 +3,8 @@
  *
  * A publish succeeds when RabbitMQ confirmed the message and did not return it: then every queue that the message was
  * routed to has it. A message whose outcome became unknown, because the connection or the channel ended, is published
- * again on the next one until its deadline, with the same `messageId`: a message may arrive twice, and none is lost that
- * was confirmed.
+ * again on the next one until its deadline, with the same `messageId`: a message may arrive twice, and none is lost
+ * that was confirmed.
  *
  * Messages that were confirmed and not published again keep the order in which they were submitted. Messages in
  * quarantine (see {@link AmqpPublisher.publish}) may be overtaken.
@@ -75,30 +75,30 @@ export type OnFailure<E, R> = (failure: BatchFailure) => Effect.Effect<void, E, 
 export interface AmqpPublisher {
   readonly [TypeId]: typeof TypeId
   /**
-   * Publishes one message and waits until the broker has confirmed it. Waiting for a connection, for a place in flight and
-   * for the socket counts toward the publisher's `confirmTimeout`. Interrupted, it leaves nothing behind; a message that
-   * is on the wire by then may still arrive.
+   * Publishes one message and waits until the broker has confirmed it. Waiting for a connection, for a place in flight
+   * and for the socket counts toward the publisher's `confirmTimeout`. Interrupted, it leaves nothing behind; a message
+   * that is on the wire by then may still arrive.
    *
    * RabbitMQ closes the channel for a message to an exchange that does not exist or that the user may not write to, and
    * for one that is too large for it. The publisher opens another channel, publishes the other messages again, and puts
-   * into quarantine what may close that one too: messages like the one that was refused, until RabbitMQ takes one of them,
-   * and, if the broker's words do not tell which message it was, all that were in flight. Messages in quarantine go
-   * through a channel of their own, one at a time: each fails without failing other messages. The bounds of the options
-   * count for either channel by itself, and `counts` for both.
+   * into quarantine what may close that one too: messages like the one that was refused, until RabbitMQ takes one of
+   * them, and, if the broker's words do not tell which message it was, all that were in flight. Messages in quarantine
+   * go through a channel of their own, one at a time: each fails without failing other messages. The bounds of the
+   * options count for either channel by itself, and `counts` for both.
    */
   readonly publish: (message: Message) => Effect.Effect<void, PublishError>
   /**
    * Hands one message over without waiting for its confirm: succeeds when the message is on its way, and calls
    * `onFailure` later if it was not confirmed, with whatever {@link publish} would have failed with: `Unroutable` if it
-   * was returned, `ConfirmTimeout` if no confirm came in time. For what another message answers, so that only its failure
-   * is news: a reply, or a part of a stream.
+   * was returned, `ConfirmTimeout` if no confirm came in time. For what another message answers, so that only its
+   * failure is news: a reply, or a part of a stream.
    *
    * Messages that are handed over one after the other keep that order, and memory stays bounded: where more than
-   * `maxWaiting` others wait to be written, it waits until the message has its outcome. Interrupted, it leaves the message
-   * on its way.
+   * `maxWaiting` others wait to be written, it waits until the message has its outcome. Interrupted, it leaves the
+   * message on its way.
    *
-   * What fails at once, such as a body that cannot be encoded, is told before it returns. Otherwise `onFailure` runs in a
-   * fiber of the publisher's scope, whose end waits for it within the `drainTimeout`.
+   * A message that fails at once, such as one whose body cannot be encoded, is reported before it returns. Otherwise
+   * `onFailure` runs in a fiber of the publisher's scope, whose end waits for it within the `drainTimeout`.
    *
    * @example
    * ```ts
@@ -113,13 +113,14 @@ export interface AmqpPublisher {
     onFailure: (error: PublishError) => Effect.Effect<void, never, R>
   ) => Effect.Effect<void, never, R>
   /**
-   * Publishes a batch with one fiber, `inFlight` messages at a time, and waits until all have their outcome. Succeeds when
-   * all were confirmed, and fails with `BatchError`, which says which were not and why; a message that fails does not stop
-   * the others. `inFlight` is a whole number of 1 or more, anything else is a defect. Defaults to the publisher's
+   * Publishes a batch with one fiber, `inFlight` messages at a time, and waits until all have their outcome. Succeeds
+   * when all were confirmed, and fails with `BatchError`, which says which were not and why; a message that fails does
+   * not stop the others. `inFlight` is a whole number of 1 or more, anything else is a defect. Defaults to the
+   * publisher's
    * `maxInFlight`.
    *
-   * The messages of a window, which holds no more bytes than `maxInFlightBytes` allow, wait together, and their deadlines
-   * run together: a batch settles within `confirmTimeout` for each window that it fills.
+   * The messages of a window, which holds no more bytes than `maxInFlightBytes` allow, wait together, and their
+   * deadlines run together: a batch settles within `confirmTimeout` for each window that it fills.
    */
   readonly publishAll: (
     messages: Iterable<Message>,
@@ -175,13 +176,13 @@ export interface Options {
   /** Bounds the bytes of the messages in flight; a larger message goes alone. Defaults to 16 MiB. */
   readonly maxInFlightBytes?: number | undefined
   /**
-   * Bounds the messages that may wait for a place when `whenFull` is not `wait`. A batch and a stream hold their messages
-   * back rather than exceed it. Defaults to 10,000.
+   * Bounds the messages that may wait for a place when `whenFull` is not `wait`. A batch and a stream hold their
+   * messages back rather than exceed it. Defaults to 10,000.
    */
   readonly maxWaiting?: number | undefined
   /**
-   * Says what happens to a message that finds `maxWaiting` others waiting: `wait` waits within its deadline, `fail` fails
-   * it with `Full`, `dropOldest` fails with `Full` the one that has waited longest. Defaults to `wait`.
+   * Says what happens to a message that finds `maxWaiting` others waiting: `wait` waits within its deadline, `fail`
+   * fails it with `Full`, `dropOldest` fails with `Full` the one that has waited longest. Defaults to `wait`.
    */
   readonly whenFull?: "wait" | "fail" | "dropOldest" | undefined
   /**

@@ -131,8 +131,8 @@ const argumentsOf = (options: QueueOptions): Arguments => {
 }
 
 /**
- * Makes a queue that the broker names, for what only this process wants, such as its copy of what a fanout exchange sends.
- * Bind it and consume from it like any other; messages in it are lost with the session.
+ * Makes a queue that the broker names, for messages that only this process wants, such as its copy of a fanout
+ * exchange's messages. Bind it and consume from it like any other; messages in it are lost with the session.
  *
  * @see https://www.rabbitmq.com/docs/queues#server-named-queues
  * @example
@@ -156,8 +156,8 @@ export const serverNamedQueue = (
 })
 
 /**
- * Makes a binding of a queue, or of an exchange, to an exchange. The routing key is a pattern on a topic exchange, and is not
- * read by fanout and headers exchanges; the latter match `arguments`.
+ * Makes a binding of a queue, or of an exchange, to an exchange. The routing key is a pattern on a topic exchange, and
+ * is not read by fanout and headers exchanges; the latter match `arguments`.
  *
  * @example
  * ```ts
@@ -249,9 +249,9 @@ export interface DeclareOptions {
 }
 
 /**
- * Declares a topology now and on every session until the scope ends, before any publisher or consumer that is made after
- * it starts. A large topology takes a few round trips. Exclusive and server-named queues, which belong to one connection,
- * are declared on the session that consumes.
+ * Declares a topology now and on every session until the scope ends, before any publisher or consumer that is made
+ * after it starts. A large topology takes a few round trips. Exclusive and server-named queues, which belong to one
+ * connection, are declared on the session that consumes.
  *
  * Fails with `TopologyMismatch`, `AccessRefused`, `NotFound` (a binding to something that is not there),
  * `OperationRefused`, with `TopologyDiffers` if it is passive, or with `InvalidConfiguration` before anything is sent.
@@ -315,8 +315,8 @@ const passiveProblemOf = ({ queues, serverNamedQueues }: Topology): string | und
 }
 
 /**
- * Reads the name that the broker chose for a server-named queue on the present session, for a `replyTo` for example. Fails
- * with `NotFound` if no topology of the connection declares it.
+ * Reads the name that the broker chose for a server-named queue on the present session, for a `replyTo` for example.
+ * Fails with `NotFound` if no topology of the connection declares it.
  * @category server-named queues
  * @since 0.1.0
  */
@@ -328,8 +328,9 @@ export const currentName = (queue: ServerNamedQueue): Effect.Effect<string, Amqp
 
 /**
  * Follows the name that the broker chose for a server-named queue: a reference that is read without asking anybody
- * (`SubscriptionRef.getUnsafe`), and whose changes tell when a new session, or a queue that was gone, brought another name.
- * It holds `undefined` while there is no session. Fails as {@link currentName} does when no topology declares the queue.
+ * (`SubscriptionRef.getUnsafe`), and whose changes tell when a new session, or a queue that was gone, brought another
+ * name. It holds `undefined` while there is no session. Fails as {@link currentName} does when no topology declares the
+ * queue.
  *
  * @example
  * ```ts
@@ -354,8 +355,8 @@ export const followName = Effect.fnUntraced(function*(
 })
 
 /**
- * Makes a layer that declares a topology, see {@link declare}. Provide it to publishers and consumers, so that it is there
- * before they start.
+ * Makes a layer that declares a topology, see {@link declare}. Provide it to publishers and consumers, so that it is
+ * there before they start.
  *
  * @example
  * ```ts

@@ -1,13 +1,13 @@
 /**
  * Lists the ways in which a publish can fail: one error with a closed set of reasons, each of which says if the broker
- * may have the message all the same.
+ * may have the message nevertheless.
  *
  * `published: "no"` means that no queue has the message: to publish it again cannot make a duplicate.
- * `published: "unknown"` means that the message was written and that its outcome was not learned: to publish it again may
- * make a duplicate, which carries the same `messageId`.
+ * `published: "unknown"` means that the message was written and that its outcome was not learned: to publish it again
+ * may make a duplicate, which carries the same `messageId`.
  *
- * Handle one reason with `Effect.catchReason("PublishError", "Unroutable", …)`, several with `Effect.catchReasons`; turn
- * the reasons into the errors of an effect with `Effect.unwrapReason("PublishError")`.
+ * Handle one reason with `Effect.catchReason("PublishError", "Unroutable", …)`, several with `Effect.catchReasons`;
+ * turn the reasons into the errors of an effect with `Effect.unwrapReason("PublishError")`.
  *
  * @see https://www.rabbitmq.com/docs/confirms
  * @since 0.1.0

@@ -18,7 +18,7 @@ type Consumer =
    * and delivers to it again when all of them are settled: then it is cancelled from here, and the message given back.
    */
   | { readonly _tag: "Cancelled"; readonly noAck: boolean }
-  /** Cancelled from here. What is delivered to it all the same is given back. */
+  /** Cancelled from here. Deliveries that still come for it are given back. */
   | { readonly _tag: "Over"; readonly noAck: boolean }
 
 // So many consumers that have ended are remembered.
@@ -35,7 +35,7 @@ export class ChannelState {
   readonly #consumers = new Map<string, Consumer>()
   number = 0
   published = 0
-  /** True when whoever opened the channel did not wait. Its events are told nothing. */
+  /** True when the opener of the channel did not wait. The events of the channel are told nothing. */
   isAbandoned = false
   /** True from when nothing may be written to it any more: its close was written, or has come. */
   isClosing = false

@@ -30,7 +30,7 @@ export const makeConnection = (
 ): DriverConnection => {
   const connection = connectionOf(model)
   const channels = new Set<ChannelState>()
-  // Called at the end of the connection for whoever waits for an answer that is not a channel's.
+  // Called at the end of the connection, for callers that wait for an answer that is not a channel's.
   const endings = new Set<() => void>()
   let lastError: unknown
   let closedWith: AmqpError.AmqpError | undefined

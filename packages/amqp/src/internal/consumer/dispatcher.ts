@@ -1,6 +1,7 @@
 /**
- * Hands portions to handlers, so many at a time. Plain synchronous code, because it runs once or twice per message; the
- * only fibers are the handlers'. Only `#settle` settles a portion, and only `#settle` tells the worker its fate.
+ * Hands portions to handlers, up to a number at a time. Plain synchronous code, because it runs once or twice per
+ * message; the only fibers are the handlers'. Only `#settle` settles a portion, and only `#settle` tells the worker its
+ * fate.
  */
 import type * as Clock from "effect/Clock"
 import * as Exit from "effect/Exit"

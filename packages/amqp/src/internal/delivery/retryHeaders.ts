@@ -3,7 +3,7 @@
  */
 import type { Headers, HeaderValue } from "../../AmqpMessage.ts"
 
-/** Which attempt a delayed message is; written by whoever delays it. */
+/** The attempt of a delayed message, written by the client that delays it. */
 export const attemptHeader = "x-retry-attempt"
 /** The queue whose attempts those are. */
 export const queueHeader = "x-retry-queue"

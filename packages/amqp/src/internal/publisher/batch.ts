@@ -18,7 +18,7 @@ import type { Entry, Outcome, Owner } from "./entry.ts"
 import type { Prepare } from "./prepare.ts"
 import * as Span from "./span.ts"
 
-/** Hears how a message ended, for whoever wants to hear of it by itself; interrupted if nobody waits any more. */
+/** Hears the outcome of one message. Interrupted when its waiter is gone. */
 export type OnOutcome = (exit: Exit.Exit<void, PublishError>) => void
 
 /** What a batch sends with. */

@@ -1,5 +1,5 @@
 /**
- * Reads from a channel's end which messages can be the cause of it, and how such a message fails. Pure.
+ * Reads from the end of a channel which messages can have caused it, and how they fail. Pure.
  */
 import type { AmqpError } from "../../AmqpError.ts"
 import type { Published, PublishErrorReason } from "../../PublishError.ts"
@@ -12,9 +12,9 @@ import { ofExchange, ofLikes, ofTopic, ofUser } from "./quarantine.ts"
 /** The messages that can be the cause of a close. */
 export interface Culprit {
   readonly fits: (encoded: Encoded) => boolean
-  /** How such a message fails. */
+  /** The failure of the message. */
   readonly outcome: (encoded: Encoded, published: Published) => PublishErrorReason
-  /** What such a message has in common with others that would have a channel closed. */
+  /** The common mark of messages that would close a channel for the same reason. */
   readonly kind: (encoded: Encoded) => Kind
 }
 
@@ -112,7 +112,7 @@ export const alone = (error: AmqpError, { encoded }: { readonly encoded: Encoded
   outcome({ exchange }, published) {
     const { reason } = error
     switch (reason._tag) {
-      // A publish names nothing else that could be missing.
+      // Only the exchange of a publish can be missing.
       case "NotFound":
         return new PublishError.ExchangeNotFound({ published, exchange })
       case "AccessRefused":

@@ -95,7 +95,7 @@ class Destination {
     ]
   }
 
-  /** Records the outcome of a message, so many milliseconds after its publish was called. */
+  /** Records the outcome of a message with the milliseconds since its publish. */
   settled(outcome: Outcome, millis: number): void {
     if (outcome === undefined) {
       this.confirmed++

@@ -1,5 +1,5 @@
 /**
- * One message that its fiber does not wait for: whoever submits it goes on, and hears only if it fails.
+ * One message that its fiber does not wait for: its caller goes on, and hears only of a failure.
  */
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"

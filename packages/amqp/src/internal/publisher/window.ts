@@ -18,7 +18,9 @@ export class Window {
   #slots: Array<Entry | undefined> = Array.from({ length: 64 }, () => undefined)
   #firstTag = 1
   #nextTag = 1
-  /** Those before the first tag for which nobody waits: one confirm that never comes must not hold the ring open. */
+  /**
+   * Confirmed tags before the first tag that has a waiter: one confirm that never comes must not hold the ring open.
+   */
   readonly #late = new Map<number, Entry>()
   #count = 0
   #bytes = 0

@@ -1,5 +1,5 @@
 /**
- * Properties of exchanges and queues: what each type of queue has, and nothing that it has not.
+ * Properties of exchanges and queues: for each type of queue exactly the properties that it has.
  */
 import type * as Duration from "effect/Duration"
 import type { Arguments } from "../../AmqpDriver.ts"
@@ -93,8 +93,8 @@ export interface QuorumQueueOptions extends MessageQueueOptions {
   readonly durable?: true | undefined
   readonly exclusive?: false | undefined
   /**
-   * How often a message is delivered before it is dead-lettered, or dropped. RabbitMQ's default is 20 since 4.0, and none
-   * before; -1 is none from 4.0 on, and is refused with `InvalidConfiguration` before, where it drops messages.
+   * How often a message is delivered before it is dead-lettered, or dropped. RabbitMQ's default is 20 since 4.0, and
+   * none before; -1 is none from 4.0 on, and is refused with `InvalidConfiguration` before, where it drops messages.
    */
   readonly deliveryLimit?: number | undefined
 }

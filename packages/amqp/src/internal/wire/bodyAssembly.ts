@@ -1,4 +1,6 @@
-/** The body of a message that arrives in parts: each byte of it is copied once or twice, however many parts there are. */
+/**
+ * The body of a message that arrives in parts: each byte of it is copied once or twice, however many parts there are.
+ */
 
 // A peer can announce a body that it never sends, so that only as much is set aside at once.
 const firstBytes = 0x100000
@@ -8,7 +10,7 @@ export class BodyAssembly {
   #buffer: Buffer
   #length = 0
 
-  /** Begins a body of so many bytes. */
+  /** Begins a body of `size` bytes. */
   constructor(size: number) {
     this.#size = size
     this.#buffer = Buffer.allocUnsafeSlow(Math.min(size, firstBytes))

@@ -17,7 +17,7 @@ export class Cursor {
     this.#end = end
   }
 
-  /** Moves on over a field of so many bytes, and returns where it starts. */
+  /** Moves past a field of `size` bytes, and returns its start. */
   pass(size: number): number {
     const from = this.#at
     if (from + size > this.#end) throw new WireError(`${this.#frame} that ends within a field`)

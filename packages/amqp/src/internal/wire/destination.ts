@@ -3,10 +3,11 @@
  *
  * @see https://opentelemetry.io/docs/specs/semconv/messaging/rabbitmq/
  */
+import { exchangeLabel } from "./exchangeLabel.ts"
 
 const join = (...parts: ReadonlyArray<string>): string => {
   const named = parts.filter((part, index) => part !== "" && parts.indexOf(part) === index)
-  return named.length === 0 ? "amq.default" : named.join(":")
+  return named.length === 0 ? exchangeLabel("") : named.join(":")
 }
 
 /** Names where a message is published to: `{exchange}:{routing key}`, one alone where the other is empty. */
@@ -17,8 +18,8 @@ export const consumedFrom = (exchange: string, routingKey: string, queue: string
   join(exchange, routingKey, queue)
 
 /**
- * The key under which a message, or the options of a consumer, carry the template of a routing key. Templates are of few
- * values where keys are of many, so they name spans.
+ * The key under which a message, or the options of a consumer, carry the template of a routing key. Templates are of
+ * few values where keys are of many, so they name spans.
  */
 export const keyTemplate: unique symbol = Symbol.for("effect-amqp/keyTemplate")
 

@@ -1,5 +1,5 @@
 /**
- * Reads header tables, whoever wrote them: every type that RabbitMQ lets through, in any depth that a frame can hold.
+ * Reads header tables of any client: every type that RabbitMQ lets through, in any depth that a frame can hold.
  */
 import type { Headers, HeaderValue } from "../../AmqpMessage.ts"
 import { TypedNumber } from "../typedNumber.ts"

@@ -92,7 +92,7 @@ const sizeOfObject = (value: object, depth: number): number => {
 
 /** An entry of a table that cannot be written, and why. */
 export interface FieldProblem {
-  /** Where it is, such as `headers.trace.ids[2]`. */
+  /** The path of the field, such as `headers.trace.ids[2]`. */
   readonly path: string
   readonly detail: string
 }

@@ -28,7 +28,7 @@ export interface FrameHandler {
 // RabbitMQ allows 512 MiB and other brokers some more. What is beyond is a number that means something else.
 const maxBody = 0x80000000
 
-// Where no limit was agreed on there is one all the same.
+// The limit where the connection has agreed on none.
 const unlimitedFrame = 0x1000000
 
 const nothing = Buffer.alloc(0)
@@ -162,7 +162,7 @@ export class FrameReader {
     const size = readUint32(buffer, offset + 3)
     switch (type) {
       case frameType.header:
-        // RabbitMQ adds entries such as x-death to headers, and sends them in one frame all the same.
+        // RabbitMQ adds entries such as x-death to headers, and still sends them in one frame.
         this.#checkSize(size, 2 * this.#payloadMax)
         if (this.#arriving.get(channel)?.awaits !== "header") {
           throw new WireError(`a header frame on channel ${channel}, where no message has begun`)

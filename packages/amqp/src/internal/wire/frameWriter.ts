@@ -166,7 +166,7 @@ export class FrameWriter {
     this.#start = this.#end
   }
 
-  /** Makes room for so many bytes in one piece. */
+  /** Makes room for `size` bytes in one piece. */
   #reserve(size: number): void {
     if (this.#buffer.length - this.#end >= size) return
     this.#handOver()

@@ -11,7 +11,7 @@ import { maxShortString, writeShortString } from "./strings.ts"
 export const maxMessageHead = frameOverhead + 4 + 2 + 2 * (1 + maxShortString) + 1 + frameOverhead + 12 +
   maxPropertiesSize
 
-/** Bytes of the header frame of a message, with a header table of so many bytes. */
+/** Bytes of the header frame of a message, with a header table of `headers` bytes. */
 export const headerFrameSize = (message: WireMessage, headers: number): number =>
   frameOverhead + 12 + propertiesSize(message.properties, headers)
 

@@ -37,7 +37,7 @@ export const headersSize = ({ headers, rawHeaders }: WireProperties): number =>
 
 const optionalSize = (value: string | undefined): number => value === undefined ? 0 : 1 + utf8Length(value)
 
-/** Bytes of the properties of a message on the wire, their flags included, with a header table of so many bytes. */
+/** Bytes of a message's properties on the wire, flags included, with a header table of `headers` bytes. */
 export const propertiesSize = (p: WireProperties, headers: number): number =>
   2 + headers + optionalSize(p.contentType) + optionalSize(p.contentEncoding) +
   (p.deliveryMode === undefined ? 0 : 1) + (p.priority === undefined ? 0 : 1) + optionalSize(p.correlationId) +

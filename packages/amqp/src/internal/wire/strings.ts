@@ -57,7 +57,9 @@ export const readShortString = (buffer: Buffer, offset: number): string => {
   return length === 0 ? "" : buffer.toString("utf8", offset + 1, offset + 1 + length)
 }
 
-/** Reads short strings that mostly repeat the one before, such as a consumer tag, without making each of them anew. */
+/**
+ * Reads short strings that mostly repeat the previous one, such as a consumer tag, and reuses the previous string then.
+ */
 export class RepeatedString {
   #last = ""
 

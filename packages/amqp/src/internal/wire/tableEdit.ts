@@ -12,7 +12,7 @@ import { readShortString } from "./strings.ts"
  * Edits the entries of a table, without its length. What is added stands first, and replaces entries of the same name.
  * It must be writable, see `tableProblem`.
  *
- * Where an entry has a type that nobody knows, it and all behind it are kept. What was added is found all the same,
+ * An entry of an unknown type and all entries behind it are kept. Added entries are found nevertheless,
  * because it stands before that.
  */
 export const editTable = (
