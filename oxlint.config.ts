@@ -25,7 +25,7 @@ export const packages: ReadonlyArray<Package> = [
       ["AmqpChannel", "topology/", "AmqpTopology"],
       ["publisher/", "AmqpPublisher"],
       ["consumer/", "AmqpConsumer"],
-      ["AmqpRedrive"],
+      ["AmqpRedrive", "partitions/", "AmqpPartitions"],
       ["contract/", "AmqpContract", "AsyncApi"],
       ["index"]
     ]

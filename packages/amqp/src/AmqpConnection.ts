@@ -31,7 +31,7 @@ import * as ConnectionOptions from "./internal/connection/options.ts"
 import type { RetrySchedules } from "./internal/connection/retryBudget.ts"
 import { AmqpConnection, TypeId } from "./internal/connection/service.ts"
 import type { Registration } from "./internal/connection/setups.ts"
-import type { Closed, ConsumerHealth, Failed, Health, Role, State } from "./internal/connection/state.ts"
+import type { Closed, ConsumerHealth, Failed, GroupHealth, Health, Role, State } from "./internal/connection/state.ts"
 import type { Supervisor } from "./internal/connection/supervisor.ts"
 import * as SupervisorModule from "./internal/connection/supervisor.ts"
 
@@ -48,8 +48,10 @@ export type {
   ConsumerHealth,
   Detached,
   Failed,
+  GroupHealth,
   Health,
   Idle,
+  PartitionHealth,
   Paused,
   Reconnecting,
   Role,
@@ -222,6 +224,15 @@ export const make = Effect.fnUntraced(function*(
       ended === undefined ? Effect.void : reported(ended)
     )
 
+  const groups = new Set<() => GroupHealth>()
+  const watchGroup: AmqpConnection["watchGroup"] = (health) =>
+    Effect.asVoid(
+      Effect.acquireRelease(
+        Effect.sync(() => void groups.add(health)),
+        () => Effect.sync(() => groups.delete(health))
+      )
+    )
+
   const states = Effect.sync((): Health["sessions"] => [
     SubscriptionRef.getUnsafe(first.state),
     SubscriptionRef.getUnsafe(second.state)
@@ -247,13 +258,18 @@ export const make = Effect.fnUntraced(function*(
 
   return AmqpConnection.of({
     [TypeId]: TypeId,
-    health: Effect.map(states, (sessions) => ({ sessions, consumers: Array.from(consumers, (health) => health()) })),
+    health: Effect.map(states, (sessions) => ({
+      sessions,
+      consumers: Array.from(consumers, (health) => health()),
+      groups: Array.from(groups, (health) => health())
+    })),
     state: Effect.map(states, ([state]) => state),
     changes,
     finished,
     register,
     withSession,
-    watchConsumer
+    watchConsumer,
+    watchGroup
   })
 })
 

@@ -73,6 +73,13 @@ describeWithSharedBroker("the programs of the README run as they stand", () => {
       assert.strictEqual(yield* Fiber.join(exited).pipe(Patience.within("the program ends")), 130)
     }))
 
+  it.live("the one with partitions handles the messages of a key in order", () =>
+    Effect.gen(function*() {
+      const broker = yield* SharedRabbitMq.make
+      const program = yield* start("Partitions", broker.url)
+      assert.strictEqual((yield* program.says("alice: 1250 cents"))._tag, "Some")
+    }))
+
   it.live("the one by contract publishes, and its worker handles the message", () =>
     Effect.gen(function*() {
       const broker = yield* SharedRabbitMq.make

@@ -53,13 +53,13 @@ const isUp = (tag: AmqpConnection.State["_tag"]) => tag === "Connected" || tag =
 const health = (isWell: (health: AmqpConnection.Health) => boolean) =>
   Effect.gen(function*() {
     const connection = yield* AmqpConnection.AmqpConnection
-    const { consumers, sessions } = yield* connection.health
+    const now = yield* connection.health
     return HttpServerResponse.jsonUnsafe(
       {
-        sessions: sessions.map(({ _tag }) => _tag),
-        consumers: consumers.map(({ _tag, queue }) => ({ queue, state: _tag }))
+        sessions: now.sessions.map(({ _tag }) => _tag),
+        consumers: now.consumers.map(({ _tag, queue }) => ({ queue, state: _tag }))
       },
-      { status: isWell({ consumers, sessions }) ? 200 : 503 }
+      { status: isWell(now) ? 200 : 503 }
     )
   })
 

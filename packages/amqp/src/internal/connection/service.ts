@@ -9,7 +9,7 @@ import type * as Stream from "effect/Stream"
 import type { AmqpError } from "../../AmqpError.ts"
 import type { Session } from "./session.ts"
 import type { Setup } from "./setups.ts"
-import type { ConsumerHealth, Health, Role, State } from "./state.ts"
+import type { ConsumerHealth, GroupHealth, Health, Role, State } from "./state.ts"
 
 export const TypeId = "~effect-amqp/AmqpConnection"
 
@@ -47,6 +47,8 @@ export interface Recovery {
     health: () => ConsumerHealth,
     ended?: Effect.Effect<never, AmqpError>
   ) => Effect.Effect<void, never, Scope.Scope>
+  /** Let a group of consumers be seen in the health until the scope ends. */
+  readonly watchGroup: (health: () => GroupHealth) => Effect.Effect<void, never, Scope.Scope>
 }
 
 /**
@@ -75,6 +77,8 @@ export interface AmqpConnection {
   readonly withSession: Recovery["withSession"]
   /** @internal */
   readonly watchConsumer: Recovery["watchConsumer"]
+  /** @internal */
+  readonly watchGroup: Recovery["watchGroup"]
 }
 
 /**

@@ -158,6 +158,36 @@ export interface Paused {
 export type ConsumerHealth = Attached | Detached | Paused
 
 /**
+ * A partition at one of the instances that share it.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export interface PartitionHealth {
+  readonly partition: number
+  /** The consumer of its queue. All instances consume from all queues, and RabbitMQ chooses one of them for each. */
+  readonly consumer: ConsumerHealth
+  /** Its messages come here, as far as messages tell: a partition is active from the first one on. */
+  readonly active: boolean
+  /** Since when it is active, or is not any more; `undefined` if it never was. */
+  readonly since: Date | undefined
+}
+
+/**
+ * One instance of a group of consumers that share partitions, see `AmqpPartitions`.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export interface GroupHealth {
+  /** The name of the partitions. */
+  readonly group: string
+  /** The name of this instance. */
+  readonly instance: string
+  readonly partitions: ReadonlyArray<PartitionHealth>
+}
+
+/**
  * The connection and its consumers at one moment.
  *
  * @category models
@@ -168,4 +198,6 @@ export interface Health {
   readonly sessions: readonly [State, State]
   /** Every consumer of the connection: sessions that are connected say nothing of whether anybody consumes. */
   readonly consumers: ReadonlyArray<ConsumerHealth>
+  /** The groups that this process is an instance of; their consumers are among `consumers` as well. */
+  readonly groups: ReadonlyArray<GroupHealth>
 }

@@ -39,12 +39,14 @@ const requeuePause = Duration.seconds(1)
 export const make = <T, E>(options: {
   readonly queue: string
   readonly traits: QueueTraits
+  /** A message that went back would come behind newer ones. */
+  readonly keepOrder: boolean
   readonly onFailure: Outcome | ((error: E, content: T) => Outcome)
   readonly delays: Delays
   /** Settles one message, and counts it. */
   readonly settle: (delivery: Delivery, fate: Unhandled) => void
 }): (failure: Failure<T, E>) => Effect.Effect<PortionFate> => {
-  const { delays, onFailure, queue, settle, traits } = options
+  const { delays, keepOrder, onFailure, queue, settle, traits } = options
   const isStream = traits.type === "stream"
 
   const sayOfEach = (
@@ -105,7 +107,7 @@ export const make = <T, E>(options: {
               Effect.andThen(refuse([delivery])),
               Effect.andThen((fate) => Effect.sync(() => settle(delivery, fate)))
             )
-          : isStream
+          : isStream || keepOrder
           ? Effect.logError("AMQP message could not be delayed, trying again", { reason: error.message }).pipe(
             Effect.andThen(Effect.sleep(requeuePause)),
             Effect.andThen(Effect.suspend(() => delay(delivery, policy, failure)))

@@ -5,6 +5,7 @@ import * as Predicate from "effect/Predicate"
 import { hostname } from "node:os"
 import type { Delivery } from "../../AmqpDelivery.ts"
 import type { Headers } from "../../AmqpMessage.ts"
+import { GivenUp } from "./givenUp.ts"
 
 // The headers of a message have to fit into one frame, and a text may hold a whole document.
 const maxTextBytes = 1024
@@ -33,14 +34,17 @@ const textOf = (error: unknown): string => {
 
 /** Tells what the last attempt failed with, its number, when and where. */
 export const parkedHeaders = (
-  error: unknown,
+  failure: unknown,
   delivery: Delivery,
   at: Date,
   connectionName: string | undefined
-): Headers => ({
-  "x-parked-error": bounded(tagOf(error)),
-  "x-parked-reason": bounded(textOf(error)),
-  "x-parked-attempts": delivery.attempts,
-  "x-parked-at": at,
-  "x-parked-by": bounded(connectionName === undefined ? hostname() : `${connectionName} on ${hostname()}`)
-})
+): Headers => {
+  const { attempts, error } = failure instanceof GivenUp ? failure : { error: failure, attempts: 1 }
+  return {
+    "x-parked-error": bounded(tagOf(error)),
+    "x-parked-reason": bounded(textOf(error)),
+    "x-parked-attempts": delivery.attempts - 1 + attempts,
+    "x-parked-at": at,
+    "x-parked-by": bounded(connectionName === undefined ? hostname() : `${connectionName} on ${hostname()}`)
+  }
+}

@@ -20,6 +20,9 @@ export interface QueueTraits {
   readonly singleActiveConsumer: boolean
 }
 
+// No message comes back so often: a limit from here on is written where there is to be none.
+const unreachable = 1_000_000
+
 // RabbitMQ's own limit for a queue that has none, since 4.0.
 const defaultDeliveryLimit = 20
 
@@ -61,7 +64,7 @@ export const traitsOf = (queue: QueueLike, consumer: {
 export const deliveryLimitOn = (session: Session, traits: QueueTraits): number | undefined => {
   if (traits.type === "classic" || traits.type === "stream") return undefined
   const limit = traits.deliveryLimit ?? (isRabbitMqSince(session.driver, 4, 0) ? defaultDeliveryLimit : undefined)
-  return limit === undefined || limit < 0 ? undefined : limit
+  return limit === undefined || limit < 0 || limit >= unreachable ? undefined : limit
 }
 
 /**

@@ -7,6 +7,7 @@ import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import type * as Fiber from "effect/Fiber"
 import * as References from "effect/References"
 import type * as Scope from "effect/Scope"
 import type { Delivery } from "../../AmqpDelivery.ts"
@@ -46,6 +47,16 @@ import { deliveryLimitOn } from "./traits.ts"
 /** What handlers find, except the scope that each handler has for itself. */
 export type HandlerContext<R> = Context.Context<Exclude<R, Scope.Scope>>
 
+/** What somebody hears who has a worker work for a part of something larger. */
+export interface Lifecycle {
+  /** No handler begins any more. */
+  readonly onHeld: () => void
+  /** What was delivered comes again, perhaps elsewhere: the handlers that run with it are about to be interrupted. */
+  readonly onDetached: (handlers: ReadonlyArray<Fiber.Fiber<unknown, unknown>>) => void
+  /** Runs at the end, when no handler runs and before the broker gives the rest to others. */
+  readonly beforeRelease: Effect.Effect<void>
+}
+
 /** What a worker does, and how. */
 export interface WorkerOptions<T, E, R> {
   readonly queue: Source
@@ -58,6 +69,9 @@ export interface WorkerOptions<T, E, R> {
   readonly concurrency: number
   readonly orderedBy: ((content: T) => string) | undefined
   readonly context: HandlerContext<R>
+  readonly lifecycle?: Lifecycle | undefined
+  /** Acknowledges what is dropped, because a dead letter exchange would keep what is refused. Defaults to `false`. */
+  readonly forgetsDropped?: boolean | undefined
 }
 
 /** A worker at work. */
@@ -130,7 +144,7 @@ const sayWhatIsDropped = <E, T>(
 const begin = Effect.fnUntraced(function*<T, E, R>(
   workerOptions: WorkerOptions<T, E, R>
 ): Effect.fn.Return<Worker, AmqpError, AmqpConnection | Scope.Scope> {
-  const { options, portions } = workerOptions
+  const { lifecycle, options, portions } = workerOptions
   const source = yield* resolveSource(workerOptions.queue, options, workerOptions.atOnce)
   const { keepOrder, noAck, traits } = source
   const timing = yield* resolveTiming(options, source)
@@ -139,6 +153,7 @@ const begin = Effect.fnUntraced(function*<T, E, R>(
   const context: Context.Context<Exclude<R, Scope.Scope>> = workerOptions.context
   const connection = yield* AmqpConnection
   const clock = yield* Clock.Clock
+  const wakeLater = yield* WakeLater.make
   const queue = labelOf(source.queue)
   const delays = yield* DelayedRetry.make(source.queue)
   const renewal = yield* Renewal.make(queue)
@@ -164,15 +179,20 @@ const begin = Effect.fnUntraced(function*<T, E, R>(
     return limit !== undefined && typeof deliveries === "number" && deliveries >= limit
   }
   const giveBack = (delivery: Delivery): void => {
-    if (delivery.isSettled || delivery.isStale) {
+    // At the end the close of the channel gives back in order; one by one, older messages would come behind newer ones.
+    if (keepOrder && held !== undefined && !isAtLimit(delivery)) count("giveBack", 1)
+    else if (delivery.isSettled || delivery.isStale) {
       if (write(delivery, "giveBack")) count("giveBack", 1)
     } else if (isAtLimit(delivery)) renewal.renew(delivery, () => count("giveBack", 1))
     else if (write(delivery, "giveBack")) count("giveBack", 1)
   }
+  /** The fate that the broker is told of. */
+  const onWire = <F extends Fate>(fate: F): F | "ack" =>
+    fate === "drop" && workerOptions.forgetsDropped === true ? "ack" : fate
   const settleOne = (delivery: Delivery, fate: Fate): void => {
     if (noAck) count(fate, 1)
     else if (fate === "giveBack") giveBack(delivery)
-    else if (write(delivery, fate)) count(fate, 1)
+    else if (write(delivery, onWire(fate))) count(fate, 1)
   }
 
   const judge = FailurePolicy.make<T, E | HandlerTimeout>({
@@ -180,6 +200,7 @@ const begin = Effect.fnUntraced(function*<T, E, R>(
     traits,
     // The policy is not asked about decisions.
     onFailure: onFailure as Policy<E, T>,
+    keepOrder,
     delays,
     settle: settleOne
   })
@@ -214,7 +235,7 @@ const begin = Effect.fnUntraced(function*<T, E, R>(
     concurrency: workerOptions.concurrency,
     keyOf: workerOptions.orderedBy,
     clock,
-    wakeLater: yield* WakeLater.make,
+    wakeLater,
     handle: ({ content }) => Effect.runForkWith(contextOf(content))(handler(content)),
     isPartial,
     // The dispatcher passes on what it had from the handler, and does not look at it.
@@ -232,7 +253,7 @@ const begin = Effect.fnUntraced(function*<T, E, R>(
     onSettled({ content, startedAt }, fate) {
       if (fate === "giveBack" || noAck) {
         for (const delivery of portions.all(content)) if (fate !== "each") settleOne(delivery, fate)
-      } else if (fate !== "each") count(fate, portions.settle(content, fate))
+      } else if (fate !== "each") count(fate, portions.settle(content, onWire(fate)))
       if (startedAt !== undefined) {
         const hasFailed = fate !== "ack" && fate !== "each" && fate !== "giveBack"
         metrics.handled(Monotonic.millis(clock) - startedAt, hasFailed)
@@ -255,6 +276,7 @@ const begin = Effect.fnUntraced(function*<T, E, R>(
     held ??= []
     for (const { content } of dispatcher.forget()) held.push(...portions.all(content))
     held.push(...intake.forget())
+    lifecycle?.onHeld()
   }
   const giveBackHeld = (): void => {
     for (const delivery of held?.splice(0) ?? []) giveBack(delivery)
@@ -299,6 +321,10 @@ const begin = Effect.fnUntraced(function*<T, E, R>(
       held?.splice(0)
       intake.forget()
       dispatcher.forget()
+      if (lifecycle === undefined) return
+      const running = Array.from(dispatcher.unsettled())
+      lifecycle.onDetached(running.flatMap(({ fiber }) => fiber === undefined ? [] : [fiber]))
+      wakeLater(() => running.forEach((portion) => dispatcher.interrupt(portion)))
     },
     onStale(wasPromised) {
       metrics.stale++
@@ -325,6 +351,7 @@ const begin = Effect.fnUntraced(function*<T, E, R>(
       hold()
       const unfinished = messagesOf(dispatcher.unsettled())
       if (unfinished > 0) yield* interruptHandlers
+      if (lifecycle !== undefined) yield* lifecycle.beforeRelease
       // Without a cancel the broker sends what is nacked once more: the close of the channel gives the rest back.
       if (keepOrder) held?.splice(0).filter(isAtLimit).forEach(giveBack)
       else if (noAck) held?.splice(0).forEach((delivery) => settleOne(delivery, "drop"))

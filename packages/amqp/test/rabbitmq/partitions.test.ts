@@ -1,0 +1,153 @@
+import { assert, it } from "@effect/vitest"
+import { Effect, Layer, Scope } from "effect"
+import { AmqpChannel, AmqpConnection, AmqpPartitions, AmqpPublisher } from "effect-amqp"
+import * as Patience from "effect-amqp-test-rig/Patience"
+import { describeWithSharedBroker } from "effect-amqp-test-rig/RabbitMqSuite"
+import * as SharedRabbitMq from "effect-amqp-test-rig/SharedRabbitMq"
+import type { Handled } from "../support/Sharing.ts"
+import { join, numberOf, outOfOrder, send } from "../support/Sharing.ts"
+
+const events = AmqpPartitions.make("events", { count: 12 })
+
+const onShared = <A, E, R>(test: (url: string) => Effect.Effect<A, E, R>) =>
+  Effect.flatMap(SharedRabbitMq.make, ({ url }) =>
+    test(url).pipe(
+      Effect.scoped,
+      Effect.provide(
+        Layer.mergeAll(AmqpPublisher.layer({ confirmTimeout: Patience.limit }), AmqpChannel.layer()).pipe(
+          Layer.provideMerge(AmqpConnection.layer({ endpoints: url, operationTimeout: Patience.limit }))
+        )
+      )
+    ))
+
+const left = Effect.fnUntraced(function*(partitions: AmqpPartitions.Partitions) {
+  const channel = yield* AmqpChannel.AmqpChannel
+  const depths = yield* Effect.forEach(
+    [...partitions.queues, partitions.parked],
+    (queue) => channel.checkQueue(queue),
+    { concurrency: 8 }
+  )
+  return depths.reduce((sum, { messageCount }) => sum + messageCount, 0)
+})
+
+/** RabbitMQ hands over to whoever comes since 4.0. */
+const isBalanced = Effect.map(
+  Effect.flatMap(AmqpConnection.AmqpConnection, ({ state }) => state),
+  (state) => state._tag === "Connected" && !String(state.serverProperties["version"]).startsWith("3.")
+)
+
+describeWithSharedBroker("partitions on RabbitMQ", () => {
+  it.live("keep every key in order while three instances join and two leave, and lose nothing", () =>
+    onShared((url) =>
+      Effect.gen(function*() {
+        const handled: Array<Handled> = []
+        const busy = new Map<number, string>()
+        let overlaps = 0
+        const connection: AmqpConnection.Options = { endpoints: url, operationTimeout: Patience.limit }
+        const joinAs = (name: string) =>
+          join(events, name, (delivery, partition) =>
+            Effect.gen(function*() {
+              if (busy.has(partition)) overlaps++
+              busy.set(partition, name)
+              yield* Effect.sleep(1)
+              busy.delete(partition)
+              handled.push({
+                instance: name,
+                partition,
+                key: AmqpPartitions.keyOf(delivery),
+                number: numberOf(delivery)
+              })
+            }), { connection })
+        const keys = Array.from({ length: 60 }, (_, i) => `k${i}`)
+        let published = 0
+        const sendFor = (rounds: number) =>
+          Effect.repeat(
+            Effect.andThen(
+              Effect.suspend(() => send(events, keys, published)),
+              Effect.andThen(Effect.sync(() => published += keys.length), Effect.sleep(20))
+            ),
+            { times: rounds - 1 }
+          )
+        const shares = () => {
+          const owner = new Map(handled.slice(-240).map(({ instance, partition }) => [partition, instance]))
+          const counts: Record<string, number> = {}
+          for (const name of owner.values()) counts[name] = (counts[name] ?? 0) + 1
+          return counts
+        }
+        const scope = yield* Scope.make()
+        yield* Effect.addFinalizer((exit) => Scope.close(scope, exit))
+        const a = yield* joinAs("A")
+        yield* sendFor(10)
+        const b = yield* joinAs("B")
+        yield* sendFor(10)
+        yield* joinAs("C")
+        yield* sendFor(30)
+        const three = shares()
+        if (yield* isBalanced) {
+          assert.sameMembers(Object.keys(three), ["A", "B", "C"])
+          assert.isAtLeast(Math.min(...Object.values(three)), 2, JSON.stringify(three))
+        } else assert.deepStrictEqual(three, { A: 12 })
+        yield* b.leave
+        yield* sendFor(20)
+        yield* joinAs("D")
+        yield* sendFor(20)
+        yield* a.leave
+        yield* sendFor(20)
+        yield* Patience.until(
+          "every message is handled",
+          Effect.sync(() => new Set(handled.map(({ number }) => number)).size === published)
+        )
+        assert.strictEqual(handled.length, published)
+        assert.strictEqual(overlaps, 0)
+        assert.deepStrictEqual(outOfOrder(handled), [])
+        assert.strictEqual(yield* left(events), 0)
+      })
+    ))
+
+  it.live("may have another count once the queues are empty, and not before", () =>
+    onShared((url) =>
+      Effect.gen(function*() {
+        const few = AmqpPartitions.make("few", { count: 3 })
+        const more = AmqpPartitions.make("few", { count: 5 })
+        yield* AmqpPartitions.declare(few).pipe(Effect.scoped)
+        yield* send(few, ["k1"])
+        const error = yield* Effect.flip(Effect.scoped(AmqpPartitions.declare(more)))
+        assert.include(error.message, "it is 5, and \"few\" has 3 partitions that are in use")
+        const channel = yield* AmqpChannel.AmqpChannel
+        yield* Effect.forEach(few.queues, (queue) => channel.purgeQueue(queue))
+        yield* Effect.scoped(AmqpPartitions.declare(more))
+        const handled: Array<string> = []
+        yield* join(more, "A", (delivery) => Effect.sync(() => handled.push(delivery.messageId!)), {
+          connection: { endpoints: url }
+        })
+        yield* send(more, ["k1", "k2", "k3"])
+        yield* Patience.until("three messages are handled", Effect.sync(() => handled.length === 3))
+      })
+    ))
+
+  it.live("park what is given up, and go on", () =>
+    onShared((url) =>
+      Effect.gen(function*() {
+        const parking = AmqpPartitions.make("parking", { count: 2 })
+        const handled: Array<number> = []
+        yield* join(
+          parking,
+          "A",
+          (delivery) =>
+            numberOf(delivery) === 0 ? Effect.fail("no") : Effect.sync(() => void handled.push(numberOf(delivery))),
+          { connection: { endpoints: url } }
+        )
+        yield* send(parking, ["k", "k", "k"])
+        yield* Patience.until("two messages are handled", Effect.sync(() => handled.length === 2))
+        const channel = yield* AmqpChannel.AmqpChannel
+        const parked = yield* channel.get(parking.parked, { noAck: true })
+        assert.deepStrictEqual(
+          parked._tag === "Some"
+            ? [parked.value.headers["x-parked-reason"], parked.value.headers["x-parked-attempts"]]
+            : undefined,
+          ["no", 6]
+        )
+        assert.strictEqual(yield* left(parking), 0)
+      })
+    ))
+})
