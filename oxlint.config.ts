@@ -53,6 +53,16 @@ export const packages: ReadonlyArray<Package> = [
       ["FaultPlan"],
       ["index"]
     ]
+  },
+  {
+    source: "packages/rpc/src",
+    floors: [
+      ["CallError", "service", "envelope", "tombstones"],
+      ["calls", "running"],
+      ["client", "server"],
+      ["AmqpRpc"],
+      ["index"]
+    ]
   }
 ]
 

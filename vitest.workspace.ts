@@ -7,7 +7,9 @@ export default defineConfig({
     // What the library logs is shown for a test that fails.
     silent: "passed-only",
     slowTestThreshold: 10_000,
-    projects: ["amqp", "memory-broker", "example", "test-rig", "benchmark", "packaging", "workspace"].map((name) => ({
+    projects: ["amqp", "memory-broker", "rpc", "example", "test-rig", "benchmark", "packaging", "workspace"].map((
+      name
+    ) => ({
       test: {
         name,
         root: name === "workspace" ? "." : `packages/${name}`,

@@ -1,0 +1,55 @@
+/**
+ * What clients and servers of a service put around the messages of effect/rpc.
+ *
+ * A message is one AMQP message: its body is what `RpcSerialization` makes of it, `correlationId` the id of the request,
+ * and `replyTo` where its sender is reached: the reply queue of a client, the control queue of a server. A message with a
+ * `type` is the transport's own, and has no body for effect/rpc.
+ */
+import type { Delivery } from "effect-amqp/AmqpDelivery"
+import type { RpcSerialization } from "effect/rpc/RpcSerialization"
+
+/** The absolute deadline of a request, in milliseconds since 1970. */
+export const deadlineHeader = "x-rpc-deadline"
+
+/**
+ * The transport's own messages:
+ *
+ * - `ping`: whoever cannot be sent this is gone; a server's names the calls that it has, one a line;
+ * - `taken`: the server has acknowledged the request, which goes to no other server any more;
+ * - `unknown`: the server gives up a call that goes to no other server;
+ * - `tooLarge`, `unreadable`: the answer cannot be sent, the request cannot be read; the body says why.
+ */
+export type OwnType = "ping" | "taken" | "unknown" | "tooLarge" | "unreadable"
+
+/** Reads and writes the messages of effect/rpc. */
+export interface Coding {
+  readonly contentType: string
+  readonly encode: (message: unknown) => Uint8Array | undefined
+  /** Throws an error that says what is wrong with the body. */
+  readonly decode: (delivery: Delivery) => ReadonlyArray<unknown>
+}
+
+const utf8 = new TextEncoder()
+
+/** Makes text into bytes. */
+export const bytes = (text: string): Uint8Array => utf8.encode(text)
+
+/** Makes the coding of a serialization. */
+export const coding = (serialization: RpcSerialization["Service"]): Coding => {
+  const { contentType, includesFraming } = serialization
+  const parser = serialization.makeUnsafe()
+  return {
+    contentType,
+    encode(message) {
+      const encoded = parser.encode(message)
+      return typeof encoded === "string" ? utf8.encode(encoded) : encoded
+    },
+    decode({ body, properties }) {
+      if (properties.contentType !== contentType) {
+        throw new Error(`it is "${properties.contentType ?? "of no type"}", and "${contentType}" is expected`)
+      }
+      // A parser with framing keeps what is not complete, and the next message is somebody else's.
+      return (includesFraming ? serialization.makeUnsafe() : parser).decode(body)
+    }
+  }
+}
