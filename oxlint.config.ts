@@ -15,7 +15,7 @@ export const packages: ReadonlyArray<Package> = [
   {
     source: "packages/amqp/src",
     floors: [
-      ["AmqpError", "AmqpMessage", "*"],
+      ["AmqpError", "AmqpMessage", "OffsetStore", "*"],
       ["AmqpDriver", "PublishError", "wire/"],
       ["body/", "Codec", "delivery/", "AmqpDelivery"],
       ["amqplib/"],
@@ -25,7 +25,15 @@ export const packages: ReadonlyArray<Package> = [
       ["AmqpChannel", "topology/", "AmqpTopology"],
       ["publisher/", "AmqpPublisher"],
       ["consumer/", "AmqpConsumer"],
-      ["AmqpRedrive", "partitions/", "AmqpPartitions"],
+      [
+        "AmqpRedrive",
+        "partitions/",
+        "AmqpPartitions",
+        "stream/",
+        "AmqpStream",
+        "KeyValueOffsetStore",
+        "SqlOffsetStore"
+      ],
       ["contract/", "AmqpContract", "AsyncApi"],
       ["index"]
     ]

@@ -218,8 +218,9 @@ const dateOf = (seconds: number | undefined): Date | undefined => {
  * Makes a message of one that was received, to send it on: body, properties and headers as they came. It keeps its
  * message id, by which readers drop duplicates, and its time to live begins anew.
  *
- * The routes in its headers `CC` and `BCC` are left out, because the broker would send it there again. So is the user
- * id, because RabbitMQ refuses the id of another user than the one that publishes.
+ * The routes in its headers `CC` and `BCC` are left out, because the broker would send it there again; the user id,
+ * because RabbitMQ refuses the id of another user than the one that publishes; and the offset in the stream that it came
+ * from.
  *
  * Acknowledge the delivery when the publish has succeeded: what fails between the two comes twice, and is not lost.
  *
@@ -236,7 +237,8 @@ export const forward = (received: Received, options: ForwardOptions = {}): Messa
   const { attempts, headers: changed, ...rest } = options
   const { body, properties } = received
   const leavesOut = (name: string): boolean =>
-    name === "CC" || name === "BCC" || (attempts === "reset" && (ofBroker.test(name) || ofRetry.test(name)))
+    name === "CC" || name === "BCC" || name === "x-stream-offset" ||
+    (attempts === "reset" && (ofBroker.test(name) || ofRetry.test(name)))
   return {
     contentType: properties.contentType,
     contentEncoding: properties.contentEncoding,

@@ -38,6 +38,7 @@ export const programs: ReadonlyArray<Example> = all.filter(({ name }) => !name.e
 export const expectations: Readonly<Record<string, Expectation>> = {
   "batch.ts": { says: "1000 of the stream are confirmed" },
   "contract.ts": { says: "order 42 brought 1250 cents" },
+  "log.ts": { says: "offset 2: shipped", endsOnSigterm: 130 },
   "managed-runtime.ts": { says: "listening on", endsOnSigterm: 0, answers: "RabbitMQ has it" },
   "one-connection.ts": { says: "invoice for order 42", endsOnSigterm: 130 },
   "outcomes.ts": { says: "nobody is bound to order.42.paid" },

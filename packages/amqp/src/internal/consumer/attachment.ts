@@ -35,7 +35,7 @@ export interface AttachmentOptions {
   readonly noAck: boolean
   readonly consumerTag: string | undefined
   /** Asked at each attach. */
-  readonly arguments: Effect.Effect<Arguments, AmqpError>
+  readonly arguments: (session: Session) => Effect.Effect<Arguments, AmqpError>
   /** Stops without a cancel, so that no other consumer gets newer messages before older ones are back. */
   readonly keepOrder: boolean
   /** How long a queue that is gone is waited for. */
@@ -166,7 +166,7 @@ export const attach = Effect.fnUntraced(function*(
     { channel, session }: Opened
   ): Effect.fn.Return<void, AmqpError, Scope.Scope> {
     const name = yield* nameOn(session)
-    const consumeArguments = yield* options.arguments
+    const consumeArguments = yield* options.arguments(session)
     const prefetch = prefetchOn(session, options)
     yield* session.bounded("prefetch", channel.prefetch(prefetch))
     const cancelled = Deferred.makeUnsafe<void>()

@@ -1,8 +1,9 @@
 /**
- * Checks where a consumer begins to read a stream: RabbitMQ closes the connection at some of what it does not understand,
- * and with that takes every other consumer's channel.
+ * Checks where a consumer begins to read a stream, and what it filters: RabbitMQ closes the connection at some of what it
+ * does not understand, and with that takes every other consumer's channel.
  *
  * @see https://www.rabbitmq.com/docs/streams#consuming
+ * @see https://www.rabbitmq.com/docs/streams#filtering
  */
 import * as Effect from "effect/Effect"
 import type { Arguments } from "../../AmqpDriver.ts"
@@ -18,8 +19,21 @@ const isOffset = (value: unknown): boolean => {
   return typeof value === "string" && /^(first|last|next|[1-9]\d*[YMDhms])$/.test(value)
 }
 
-/** Refuses an `x-stream-offset` that no stream understands, by the name of the queue. */
-export const checkOffset = (queue: string, given: Arguments): Effect.Effect<void, AmqpError> => {
+const isFilter = (value: unknown): boolean =>
+  typeof value === "string" ||
+  (Array.isArray(value) && value.length > 0 && value.every((one) => typeof one === "string"))
+
+/** Refuses an `x-stream-offset` or an `x-stream-filter` that no stream understands, by the name of the queue. */
+export const checkReading = (queue: string, given: Arguments): Effect.Effect<void, AmqpError> => {
+  const filter: unknown = given["x-stream-filter"]
+  if (filter !== undefined && !isFilter(filter)) {
+    return Effect.fail(
+      invalid(
+        "arguments",
+        `x-stream-filter of the consumer of "${queue}" must be a text, or a list of texts that is not empty`
+      )
+    )
+  }
   const offset: unknown = given["x-stream-offset"]
   return offset === undefined || isOffset(offset) ? Effect.void : Effect.fail(
     invalid(

@@ -13,7 +13,7 @@ import type { QueueLike } from "../connection/queueName.ts"
 import { labelOf } from "../connection/queueName.ts"
 import type { AttachmentOptions } from "./attachment.ts"
 import type { HandlerTimeout } from "./errors.ts"
-import { checkOffset } from "./offset.ts"
+import { checkReading } from "./offset.ts"
 import type { RetryOptions } from "./retryQueues.ts"
 import { traitsOf } from "./traits.ts"
 
@@ -211,7 +211,7 @@ export const resolveSource = Effect.fnUntraced(function*(
   if (noAck && traits.type === "stream") {
     return yield* invalid("noAck", "a stream is read with acknowledgements; leave it out")
   }
-  if (given !== undefined) yield* checkOffset(labelOf(queue), given)
+  if (given !== undefined) yield* checkReading(labelOf(queue), given)
   return {
     queue,
     traits: noAck ? { ...traits, deadLetters: false } : traits,
@@ -220,9 +220,10 @@ export const resolveSource = Effect.fnUntraced(function*(
     exclusive: options.exclusive ?? false,
     noAck,
     consumerTag: options.consumerTag,
-    arguments: given === undefined
-      ? Effect.tap(asked as Effect.Effect<Arguments, AmqpError>, (given) => checkOffset(labelOf(queue), given))
-      : Effect.succeed(given),
+    arguments: () =>
+      given === undefined
+        ? Effect.tap(asked as Effect.Effect<Arguments, AmqpError>, (given) => checkReading(labelOf(queue), given))
+        : Effect.succeed(given),
     keepOrder: options.keepOrder ?? traits.singleActiveConsumer,
     missingQueueTimeout: options.missingQueueTimeout === undefined
       ? Duration.infinity

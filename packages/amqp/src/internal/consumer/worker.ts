@@ -11,6 +11,7 @@ import type * as Fiber from "effect/Fiber"
 import * as References from "effect/References"
 import type * as Scope from "effect/Scope"
 import type { Delivery } from "../../AmqpDelivery.ts"
+import type { Arguments } from "../../AmqpDriver.ts"
 import type { AmqpError } from "../../AmqpError.ts"
 import { allOrNothing } from "../allOrNothing.ts"
 import { isRabbitMqSince } from "../connection/brokerVersion.ts"
@@ -28,6 +29,7 @@ import type { HandlerDecision } from "./decision.ts"
 import * as DelayedRetry from "./delayedRetry.ts"
 import { Dispatcher } from "./dispatcher.ts"
 import { HandlerTimeout } from "./errors.ts"
+import type { Failure } from "./failurePolicy.ts"
 import * as FailurePolicy from "./failurePolicy.ts"
 import type { Fate, PortionFate } from "./fate.ts"
 import { write } from "./fate.ts"
@@ -72,6 +74,17 @@ export interface WorkerOptions<T, E, R> {
   readonly lifecycle?: Lifecycle | undefined
   /** Acknowledges what is dropped, because a dead letter exchange would keep what is refused. Defaults to `false`. */
   readonly forgetsDropped?: boolean | undefined
+  /** How a stream is read whose offsets somebody keeps. */
+  readonly reading?: Reading<T, E, R> | undefined
+}
+
+/** How a stream is read: from where at each attach, and what becomes of a message whose handler failed. */
+export interface Reading<T, E, R> {
+  readonly argumentsOn: (session: Session) => Effect.Effect<Arguments, AmqpError>
+  /** Judges failures in place of the failure policy of a queue; `handle` tries once more. */
+  readonly judge: (
+    handle: (content: T) => Effect.Effect<unknown, E | HandlerTimeout, Exclude<R, Scope.Scope>>
+  ) => (failure: Failure<T, E | HandlerTimeout>) => Effect.Effect<PortionFate, never, Exclude<R, Scope.Scope>>
 }
 
 /** A worker at work. */
@@ -144,8 +157,9 @@ const sayWhatIsDropped = <E, T>(
 const begin = Effect.fnUntraced(function*<T, E, R>(
   workerOptions: WorkerOptions<T, E, R>
 ): Effect.fn.Return<Worker, AmqpError, AmqpConnection | Scope.Scope> {
-  const { lifecycle, options, portions } = workerOptions
-  const source = yield* resolveSource(workerOptions.queue, options, workerOptions.atOnce)
+  const { lifecycle, options, portions, reading } = workerOptions
+  const resolved = yield* resolveSource(workerOptions.queue, options, workerOptions.atOnce)
+  const source = reading === undefined ? resolved : { ...resolved, arguments: reading.argumentsOn }
   const { keepOrder, noAck, traits } = source
   const timing = yield* resolveTiming(options, source)
   const onFailure = yield* resolvePolicy(options.onFailure, source)
@@ -195,7 +209,7 @@ const begin = Effect.fnUntraced(function*<T, E, R>(
     else if (write(delivery, onWire(fate))) count(fate, 1)
   }
 
-  const judge = FailurePolicy.make<T, E | HandlerTimeout>({
+  const judge = reading?.judge(handler) ?? FailurePolicy.make<T, E | HandlerTimeout>({
     queue,
     traits,
     // The policy is not asked about decisions.
@@ -216,7 +230,10 @@ const begin = Effect.fnUntraced(function*<T, E, R>(
   }
 
   /** The fate of each message of a batch, some of which failed. */
-  const judgeEach = (content: T, outcomes: BatchOutcomes<E>): Effect.Effect<PortionFate> =>
+  const judgeEach = (
+    content: T,
+    outcomes: BatchOutcomes<E>
+  ): Effect.Effect<PortionFate, never, Exclude<R, Scope.Scope>> =>
     Effect.as(
       Effect.forEach(portions.all(content), (delivery) => {
         const cause = outcomes.failed.get(delivery)
