@@ -11,6 +11,7 @@ import * as FreshProject from "../src/FreshProject.ts"
 import * as PackCheck from "../src/PackCheck.ts"
 import * as Program from "../src/Program.ts"
 import * as Published from "../src/Published.ts"
+import * as Supported from "../src/Supported.ts"
 
 const temporary = mkdtempSync(path.join(tmpdir(), "effect-amqp-packed-"))
 afterAll(() => rmSync(temporary, { recursive: true }))
@@ -56,9 +57,9 @@ const runtime = (name: string, version: string) => {
 }
 
 const runtimes = {
-  node22: runtime("node", "22"),
-  bun: runtime("bun", "1"),
-  deno: runtime("deno", "2")
+  node: runtime("node", Supported.runtimes.node),
+  bun: runtime("bun", Supported.runtimes.bun),
+  deno: runtime("deno", Supported.runtimes.deno)
 }
 
 /** The programs that the README of the package shows, or the one of the repository. */
@@ -117,10 +118,10 @@ describe("a fresh project that installs the tarballs", () => {
       yield* runAll(yield* pnpmProject, [process.execPath])
     }))
 
-  it.live("with npm runs them on Node 22", (context) =>
+  it.live(`with npm runs them on Node ${Supported.runtimes.node}`, (context) =>
     Effect.gen(function*() {
-      const { program, version } = yield* runtimes.node22(context)
-      assert.match(version, /^v22\./)
+      const { program, version } = yield* runtimes.node(context)
+      assert.isTrue(version.startsWith(`v${Supported.runtimes.node}.`), version)
       yield* runAll(yield* npmProject, [program])
     }))
 
