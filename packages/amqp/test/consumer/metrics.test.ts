@@ -24,6 +24,8 @@ describe("the metrics of a consumer", () => {
     onMemory(Effect.gen(function*() {
       yield* AmqpConsumer.make(work, () => Effect.void)
       yield* send("a", "b", "c")
+      // They are told with the acknowledgements.
+      yield* pass(5)
       const state = yield* stateOf("messaging.client.consumed.messages", conventional)
       assert.isTrue(state !== undefined && "count" in state && state.count === 3)
     })).pipe(withOwnMetrics))

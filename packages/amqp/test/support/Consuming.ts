@@ -2,7 +2,7 @@ import { Effect, Layer, Logger, Metric, References } from "effect"
 import { AmqpChannel, AmqpConnection, AmqpPublisher, AmqpTopology } from "effect-amqp"
 import type { AmqpMessage } from "effect-amqp"
 import { AmqpMemory } from "effect-amqp-memory"
-import { settled } from "effect-amqp-test-rig/VirtualTime"
+import { pass, settled } from "effect-amqp-test-rig/VirtualTime"
 
 export const dead = AmqpTopology.queue("dead")
 
@@ -35,9 +35,13 @@ export const sendWith = (rest: Partial<AmqpMessage.Message>, ...bodies: Readonly
 
 export const ready = (queue: string) => Effect.flatMap(AmqpMemory.AmqpMemory, (broker) => broker.depth(queue))
 
-export const unacked = Effect.map(
-  Effect.flatMap(AmqpMemory.AmqpMemory, (broker) => broker.queue("work")),
-  (queue) => queue?.unacked
+/** The messages that are out, once the acknowledgements that wait for others have left as well. */
+export const unacked = Effect.andThen(
+  pass(5),
+  Effect.map(
+    Effect.flatMap(AmqpMemory.AmqpMemory, (broker) => broker.queue("work")),
+    (queue) => queue?.unacked
+  )
 )
 
 export const consumers = Effect.map(
@@ -45,9 +49,9 @@ export const consumers = Effect.map(
   (health) => health.consumers
 )
 
-/** A metric of the consumers of the queue, as it is told to whoever collects metrics. */
+/** A metric of the consumers of the queue, as it is told to whoever collects metrics: with the acknowledgements. */
 export const metric = (id: string, policy?: string) =>
-  Effect.map(Metric.snapshot, (snapshot) => {
+  Effect.map(Effect.andThen(pass(5), Metric.snapshot), (snapshot) => {
     const found = snapshot.find((metric) => {
       const attributes = metric.attributes as Record<string, string> | undefined
       return metric.id === id && attributes?.["queue"] === "work" && attributes["policy"] === policy

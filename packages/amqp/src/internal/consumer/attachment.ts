@@ -171,7 +171,8 @@ export const attach = Effect.fnUntraced(function*(
     yield* session.bounded("prefetch", channel.prefetch(prefetch))
     const cancelled = Deferred.makeUnsafe<void>()
     const acknowledgements = new Acknowledgements(channel, session, listener.onStale, {
-      acknowledgesOnly: traits.type === "stream"
+      acknowledgesOnly: traits.type === "stream",
+      prefetch
     })
     // Of a queue by name that may be a stream, its deliveries tell; since 4.0 a refusal on a stream harms nobody.
     const mayBeStream = typeof options.queue === "string" && traits.type === "unknown" &&

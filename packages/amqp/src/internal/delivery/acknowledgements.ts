@@ -12,12 +12,16 @@ export interface Origin {
   readonly connectionName: string
 }
 
+// Of the prefetch. The broker sends on meanwhile, and what it sends is handled.
+const pressingShare = 0.25
+
 /** Acknowledges deliveries of one channel, each at most once. */
 export class Acknowledgements {
   readonly origin: Origin
   readonly #channel: DriverChannel
   readonly #onStale: (wasPromised: boolean) => void
   #acknowledgesOnly: boolean
+  readonly #pressingFrom: number
   /** The broker has everything back, though the channel is still open. */
   #isReleased = false
   /** An acknowledgement of many settled every tag up to this one. */
@@ -34,16 +38,24 @@ export class Acknowledgements {
     options?: {
       /** Acknowledges also what is refused: RabbitMQ 3.10 closes the connection at a refusal on a stream. */
       readonly acknowledgesOnly?: boolean
+      /** The messages that the broker lets be out at once. */
+      readonly prefetch?: number
     }
   ) {
     this.#channel = channel
     this.origin = origin
     this.#onStale = onStale
     this.#acknowledgesOnly = options?.acknowledgesOnly === true
+    this.#pressingFrom = Math.max(1, Math.floor((options?.prefetch ?? 1) * pressingShare))
   }
 
   get isOpen(): boolean {
     return !this.#isReleased && this.#channel.isOpen()
+  }
+
+  /** True when so much is due that the broker may run out of messages that it may send. */
+  get isPressing(): boolean {
+    return this.#due.length >= this.#pressingFrom
   }
 
   /** True while a delivery that was told of waits for its acknowledgement. */
@@ -114,32 +126,43 @@ export class Acknowledgements {
     const due = this.#due
     if (due.length === 0) return
     this.#due = []
-    if (!this.isOpen) {
-      for (let count = 0; count < due.length; count++) this.#onStale(true)
-      return
-    }
-    if (due.length === 1) {
-      this.ack(due[0]!, false)
-      return
-    }
+    if (due.length === 1) return this.#ackDue(due[0]!, false, 1)
     const { done, value } = this.#outstanding.values().next()
     const lowest = done === true ? Number.POSITIVE_INFINITY : value
     let upTo = 0
-    for (const tag of due) if (tag < lowest && tag > upTo) upTo = tag
-    if (upTo > 0) this.ack(upTo, true)
-    for (const tag of due) if (tag > upTo) this.ack(tag, false)
+    let below = 0
+    for (const tag of due) {
+      if (tag >= lowest) continue
+      below++
+      if (tag > upTo) upTo = tag
+    }
+    if (upTo > 0) this.#ackDue(upTo, below > 1, below)
+    if (below === due.length) return
+    for (const tag of due) if (tag > upTo) this.#ackDue(tag, false, 1)
+  }
+
+  /** Writes an acknowledgement that was promised to so many. */
+  #ackDue(tag: number, multiple: boolean, promised: number): void {
+    if (tag <= this.#settledUpTo) return
+    if (this.isOpen && this.#channel.ackUnsafe(tag, multiple)) {
+      if (multiple) this.#settledTo(tag)
+      return
+    }
+    for (let count = 0; count < promised; count++) this.#onStale(true)
   }
 
   #settled(tag: number, multiple: boolean, written: boolean): boolean {
     if (!written) this.#onStale(false)
-    else if (!multiple) this.#outstanding.delete(tag)
-    else {
-      this.#settledUpTo = tag
-      for (const below of this.#outstanding) {
-        if (below > tag) break
-        this.#outstanding.delete(below)
-      }
-    }
+    else if (multiple) this.#settledTo(tag)
+    else this.#outstanding.delete(tag)
     return written
+  }
+
+  #settledTo(tag: number): void {
+    this.#settledUpTo = tag
+    for (const below of this.#outstanding) {
+      if (below > tag) break
+      this.#outstanding.delete(below)
+    }
   }
 }

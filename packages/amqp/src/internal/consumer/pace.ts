@@ -1,0 +1,39 @@
+/**
+ * Does something at once, and then not again for a while: what is asked for in between is done together when the while
+ * is over. Where nothing is lately done, nothing is late.
+ */
+import * as Clock from "effect/Clock"
+import * as Effect from "effect/Effect"
+import * as FiberSet from "effect/FiberSet"
+import type * as Scope from "effect/Scope"
+import * as Monotonic from "../monotonic.ts"
+
+/** Asks for it; what is urgent does not wait. */
+export type Pace = (isUrgent: boolean) => void
+
+/** Makes the pace of an action; what was asked for and not done when the scope ends is not done. */
+export const make = (action: () => void, millis: number): Effect.Effect<Pace, never, Scope.Scope> =>
+  Effect.gen(function*() {
+    const clock = yield* Clock.Clock
+    const runFork = yield* FiberSet.makeRuntime<never>()
+    let doneAt = Number.NEGATIVE_INFINITY
+    let isAsked = false
+    let isWaiting = false
+    const act = (now: number): void => {
+      isAsked = false
+      doneAt = now
+      action()
+    }
+    const onOver = Effect.sync(() => {
+      isWaiting = false
+      if (isAsked) act(Monotonic.millis(clock))
+    })
+    return (isUrgent) => {
+      const now = Monotonic.millis(clock)
+      if (isUrgent || now - doneAt >= millis) return act(now)
+      isAsked = true
+      if (isWaiting) return
+      isWaiting = true
+      runFork(Effect.andThen(Effect.sleep(doneAt + millis - now), onOver))
+    }
+  })
