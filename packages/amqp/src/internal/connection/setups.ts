@@ -44,6 +44,8 @@ export interface Setups {
   readonly add: (registration: Registration) => void
   /** Runs one that was added while a session is live. */
   readonly runLate: (registration: Registration, session: Session) => Effect.Effect<void>
+  /** Waits for the judgement of those that were under way when their session ended. */
+  readonly judged: Effect.Effect<void>
   /** Runs all, one after the other, until the session ends. */
   readonly runAll: (session: Session) => Effect.Effect<void>
   /** Forgets a setup and releases what it acquired. */
@@ -84,6 +86,7 @@ export const settle = (registration: Registration, exit: Exit.Exit<void, AmqpErr
 /** Makes the setups of a supervisor, of which there are none yet. */
 export const make: Effect.Effect<Setups> = Effect.map(Clock.Clock, (clock) => {
   const entries: Array<Entry> = []
+  const underWay = new Set<Deferred.Deferred<void>>()
   const now = () => Monotonic.millis(clock)
   const find = (registration: Registration) => entries.find((entry) => entry.registration === registration)
 
@@ -126,6 +129,19 @@ export const make: Effect.Effect<Setups> = Effect.map(Clock.Clock, (clock) => {
     })
 
   const run = (entry: Entry, session: Session, isAlone: boolean): Effect.Effect<void> =>
+    Effect.suspend(() => {
+      const over = Deferred.makeUnsafe<void>()
+      underWay.add(over)
+      return Effect.ensuring(
+        tryOnce(entry, session, isAlone),
+        Effect.sync(() => {
+          underWay.delete(over)
+          Deferred.doneUnsafe(over, Effect.void)
+        })
+      )
+    })
+
+  const tryOnce = (entry: Entry, session: Session, isAlone: boolean): Effect.Effect<void> =>
     Effect.gen(function*() {
       // Its owner may have gone while it waited for its turn.
       if (!entries.includes(entry)) return
@@ -181,6 +197,7 @@ export const make: Effect.Effect<Setups> = Effect.map(Clock.Clock, (clock) => {
         const entry = find(registration)
         return entry === undefined ? Effect.void : run(entry, session, false)
       }),
+    judged: Effect.suspend(() => Effect.forEach(underWay, Deferred.await, { discard: true })),
     runAll: Effect.fnUntraced(function*(session) {
       // Components come and go while setups run, so the list is asked again each time.
       const done = new Set<Entry>()

@@ -164,6 +164,8 @@ export const make = Effect.fnUntraced(function*(
       const announcedAt = Monotonic.millis(clock)
       yield* announce(session, dialled)
       uptime = Monotonic.millis(clock) - announcedAt
+      // The end of the session's scope would take away what is yet to be judged, and it would not count.
+      yield* setups.judged
     }
     return { cause: session.ended!, uptime, isOutageOpen: setups.isOutageOpen(since) } satisfies Ended
   })
