@@ -307,6 +307,11 @@ const retryMax: Config.Config<number | undefined> = Config.flatMap(
 const duration = (name: string): Config.Config<Duration.Input | undefined> =>
   optional(Config.map(Config.String(name), (text) => text as Duration.Input))
 
+// As it is written, likewise.
+const port: Config.Config<number | undefined> = optional(
+  Config.map(Config.String("PORT"), (text) => /^\s*\d+\s*$/.test(text) ? Number(text) : text as unknown as number)
+)
+
 const environment: { readonly [K in keyof Options]: Config.Config<Options[K]> } = {
   endpoints: Config.flatMap(Config.option(Config.Redacted("URL")), (url) =>
     Option.isSome(url)
@@ -316,7 +321,7 @@ const environment: { readonly [K in keyof Options]: Config.Config<Options[K]> } 
       : Config.map(
         Config.all({
           host: Config.withDefault(Config.NonEmptyString("HOST"), "localhost"),
-          port: Config.map(Config.option(Config.Port("PORT")), Option.getOrUndefined),
+          port,
           tls: Config.withDefault(Config.Boolean("TLS"), false)
         }),
         (parts): Options["endpoints"] => parts

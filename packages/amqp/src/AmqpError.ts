@@ -464,19 +464,28 @@ export class OperationTimeout extends Reason("OperationTimeout")<{
 }
 
 /**
- * All channel numbers of the connection are in use (`channel_max`).
+ * The connection has as many channels as it was agreed that it may have (`channel_max`), or the user or the node has as
+ * many as the broker allows (530), which closes the connection that asks for one more.
  *
  * @category reasons
  * @since 0.1.0
  */
 export class ChannelLimit extends Reason("ChannelLimit")<{
+  readonly of: "connection" | "user" | "node"
   readonly channelMax: number
 }> {
   get isRetryable(): boolean {
     return true
   }
   override get message(): string {
-    return `all ${this.channelMax} channels of the connection are in use: close some, or raise the broker's channel_max`
+    const [limited, limit] = {
+      connection: ["connection", "channel_max, which counts from the next connection on"],
+      user: ["user", "limit max-channels of the user"],
+      node: ["node", "channel_max_per_node"]
+    }[this.of]
+    return `the ${limited} has all ${this.channelMax} channels that the broker allows, and waiting frees none of those ` +
+      `that the program keeps: one for each channel and consumer, two for each publisher, one while a topology is ` +
+      `declared. Make fewer of them, or raise the broker's ${limit}`
   }
 }
 

@@ -119,7 +119,7 @@ describe("a broker that says a thing twice costs nothing", () => {
       const next = yield* openChannel(connection)
       yield* next.channel.checkQueue("q")
       const limit = yield* Effect.flip(connection.openChannel({ confirm: false }, AmqpDriver.noChannelEvents))
-      assert.deepInclude(limit.reason, { _tag: "ChannelLimit", channelMax: 1 })
+      assert.deepInclude(limit.reason, { _tag: "ChannelLimit", of: "connection", channelMax: 1 })
     }))
 
   it.live("basic.cancel, which its consumer is told once", () =>

@@ -239,7 +239,7 @@ describe("AmqpChannel", () => {
             ? Effect.fail(
               new AmqpError.AmqpError({
                 operation: "openChannel",
-                reason: new AmqpError.ChannelLimit({ channelMax: 1 })
+                reason: new AmqpError.ChannelLimit({ of: "connection", channelMax: 1 })
               })
             )
             : open

@@ -83,6 +83,24 @@ describe("the options of an AmqpConnection", () => {
       assert.deepInclude((yield* dialled(parts)).seen[0], { host: "h", port: 1, username: "u", vhost: "v", tls: {} })
     }))
 
+  it.effect.each(
+    [
+      ["tcp://10.0.0.1:5672", /no whole number.*Kubernetes.*AMQP_URL, or enableServiceLinks: false/],
+      [`amqp://u:${canary}@h`, /no whole number from 1 to 65535/],
+      ["5672a", /no whole number from 1 to 65535/],
+      ["70000", /70000 is not a whole number from 1 to 65535/]
+    ] as const
+  )(
+    "AMQP_PORT=%s is refused with what would be right, and not repeated where it is a text",
+    ([port, says]) =>
+      Effect.gen(function*() {
+        const reason = reasonOf(yield* Effect.exit(AmqpConnection.make(yield* optionsOf({ AMQP_PORT: port }))))
+        assert.deepInclude(reason as object, { _tag: "InvalidConfiguration", option: "endpoints" })
+        assert.match(reason.message, says)
+        assert.notInclude(reason.message, canary)
+      })
+  )
+
   it.effect("an IPv6 address is dialled without its brackets", () =>
     Effect.gen(function*() {
       const url = yield* dialled({ endpoints: "amqp://[::1]:1234" })

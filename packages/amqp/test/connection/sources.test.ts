@@ -3,6 +3,7 @@ import { Config, ConfigProvider, Effect, Exit, Fiber, Layer, Redacted } from "ef
 import type { AmqpDriver, AmqpError } from "effect-amqp"
 import { AmqpConnection, AmqpPublisher, AmqpTopology, CurrentDriver } from "effect-amqp"
 import { AmqpMemory } from "effect-amqp-memory"
+import { pass } from "effect-amqp-test-rig/VirtualTime"
 import { TestClock } from "effect/testing"
 import { reasonOf } from "../support/Connecting.ts"
 import * as ScriptedDriver from "../support/ScriptedDriver.ts"
@@ -158,6 +159,67 @@ describe("credentials of a connection", () => {
       }
       assert.deepStrictEqual(updates, [[80_000, "token-2"], [160_000, "token-3"]])
       assert.deepInclude((yield* connection.state) as object, { _tag: "Connected", epoch: 1 })
+    }).pipe(Effect.scoped, Effect.provide(AmqpMemory.layer)))
+
+  /** A connection whose credentials last 100 seconds, and what was dialled with; updates are answered as a test says. */
+  const renewed = Effect.fnUntraced(function*(
+    next: (asked: number) => { readonly username: string; readonly password: string },
+    updateSecret: AmqpDriver.DriverConnection["updateSecret"]
+  ) {
+    const driver = yield* CurrentDriver.CurrentDriver
+    const clock = yield* Effect.clockWith(Effect.succeed)
+    const dials: Array<readonly [atMillis: number, username: string, password: string]> = []
+    const watched: AmqpDriver.AmqpDriver = {
+      name: "watched",
+      connect: (options, events) => {
+        dials.push([clock.currentTimeMillisUnsafe(), options.username, Redacted.value(options.password)])
+        return Effect.map(
+          driver.connect({ ...options, username: "guest", password: Redacted.make("guest") }, events),
+          (connection) => ({ ...connection, updateSecret })
+        )
+      }
+    }
+    let asked = 0
+    const connection = yield* AmqpConnection.make({
+      credentials: Effect.sync(() => {
+        const { password, username } = next(++asked)
+        return {
+          username,
+          password: Redacted.make(password),
+          expires: new Date(clock.currentTimeMillisUnsafe() + 100_000)
+        }
+      })
+    }).pipe(Effect.provideService(CurrentDriver.CurrentDriver, watched))
+    return { connection, dials }
+  })
+
+  it.effect("that the broker does not take within the operation deadline are used by the next session", () =>
+    Effect.gen(function*() {
+      const { connection, dials } = yield* renewed(
+        (asked) => ({ username: "app", password: `token-${asked}` }),
+        () => Effect.never
+      )
+      yield* pass(89_000)
+      assert.deepInclude((yield* connection.state) as object, { _tag: "Connected", epoch: 1 })
+      yield* pass(2000)
+      // Asked for at the start, for the update, which has ten seconds, and for the next attempt.
+      assert.deepStrictEqual(dials, [[0, "app", "token-1"], [90_000, "app", "token-3"]])
+      assert.deepInclude((yield* connection.state) as object, { _tag: "Connected", epoch: 2 })
+    }).pipe(Effect.scoped, Effect.provide(AmqpMemory.layer)))
+
+  it.effect("that name another user end the session, because a connection keeps its user", () =>
+    Effect.gen(function*() {
+      let updates = 0
+      const { connection, dials } = yield* renewed(
+        (asked) => ({ username: asked === 1 ? "old" : "new", password: `token-${asked}` }),
+        () => Effect.sync(() => void updates++)
+      )
+      yield* pass(79_000)
+      assert.deepInclude((yield* connection.state) as object, { _tag: "Connected", epoch: 1 })
+      yield* pass(2000)
+      assert.deepStrictEqual(dials, [[0, "old", "token-1"], [80_000, "new", "token-3"]])
+      assert.deepInclude((yield* connection.state) as object, { _tag: "Connected", epoch: 2 })
+      assert.strictEqual(updates, 0)
     }).pipe(Effect.scoped, Effect.provide(AmqpMemory.layer)))
 })
 

@@ -145,7 +145,7 @@ describe("a message that closes the channel of an AmqpPublisher", () => {
       let opened = 0
       const limit = new AmqpError.AmqpError({
         operation: "openChannel",
-        reason: new AmqpError.ChannelLimit({ channelMax: 1 })
+        reason: new AmqpError.ChannelLimit({ of: "connection", channelMax: 1 })
       })
       // After the first channel four fail: those are of the quarantine, and the next of the main one.
       const limited: AmqpDriver.AmqpDriver = {

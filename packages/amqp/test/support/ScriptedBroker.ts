@@ -8,6 +8,8 @@ import { createRequire } from "node:module"
 import type { Socket } from "node:net"
 import { createServer } from "node:net"
 import { dirname, join } from "node:path"
+import type { TlsOptions } from "node:tls"
+import { createServer as createTlsServer } from "node:tls"
 
 type Fields = Readonly<Record<string, unknown>>
 
@@ -43,6 +45,8 @@ export interface Script {
   /** Sees each method first. Where it returns true the broker gives no answer of its own. */
   readonly on?: (received: Received, peer: Peer) => boolean | undefined | void
   readonly mechanisms?: string
+  /** Speaks TLS, as `node:tls` is told to. */
+  readonly tls?: TlsOptions
   readonly tune?: { readonly channelMax?: number; readonly frameMax?: number }
 }
 
@@ -139,8 +143,9 @@ const serve = (socket: Socket, script: Script): Peer => {
 export const make = (script: Script = {}): Effect.Effect<ScriptedBroker, never, Scope.Scope> =>
   Effect.suspend(() => {
     const peers: Array<Peer> = []
+    const accept = (socket: Socket) => void peers.push(serve(socket, script))
     return Effect.map(
-      LoopbackServer.make(createServer((socket) => void peers.push(serve(socket, script)))),
+      LoopbackServer.make(script.tls === undefined ? createServer(accept) : createTlsServer(script.tls, accept)),
       (server) => ({ ...server, peers })
     )
   })

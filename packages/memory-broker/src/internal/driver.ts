@@ -130,7 +130,7 @@ const openChannel = (
     }
     const channel = link.openChannel(confirm, events)
     if (channel === undefined) {
-      resume(Effect.fail(new AmqpError({ operation, reason: new ChannelLimit({ channelMax }) })))
+      resume(Effect.fail(new AmqpError({ operation, reason: new ChannelLimit({ of: "connection", channelMax }) })))
       return
     }
     const waiter: Waiter = {

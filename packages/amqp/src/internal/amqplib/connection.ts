@@ -126,7 +126,7 @@ export const makeConnection = (
               limit
                 ? new AmqpError.AmqpError({
                   operation: "openChannel",
-                  reason: new AmqpError.ChannelLimit({ channelMax: connection.channelMax })
+                  reason: new AmqpError.ChannelLimit({ of: "connection", channelMax: connection.channelMax })
                 })
                 : state.errorOf("openChannel", error)
             ))

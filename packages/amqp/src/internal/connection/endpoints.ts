@@ -176,6 +176,19 @@ const loneSurrogate = /\p{Surrogate}/u
 // Secrets are often files, which end in a newline; no credential does.
 const withoutNewline = (text: string): string => text.replace(/[\r\n]+$/, "")
 
+// A text is not repeated: somebody may have put a URL there, with its password.
+const portProblem = (port: unknown): string | undefined => {
+  if (typeof port !== "number") {
+    return "the port is no whole number from 1 to 65535" + (/^\s*tcp:\/\//i.test(String(port))
+      ? ", but the tcp:// URL that Kubernetes puts into AMQP_PORT for a Service named amqp: set AMQP_URL, or " +
+        "enableServiceLinks: false in the Pod, or give the Service another name"
+      : "")
+  }
+  return Number.isInteger(port) && port >= 1 && port <= 65535
+    ? undefined
+    : `the port ${port} is not a whole number from 1 to 65535`
+}
+
 const finish = (given: Endpoint, heartbeat: number | undefined): ParsedEndpoint | AmqpError => {
   const endpoint = !Redacted.isRedacted(given.password) ? given : {
     ...given,
@@ -184,9 +197,8 @@ const finish = (given: Endpoint, heartbeat: number | undefined): ParsedEndpoint 
     password: Redacted.make(withoutNewline(Redacted.value(given.password)))
   }
   if (endpoint.host === "") return invalid("endpoints", "an endpoint has no host name")
-  if (!Number.isInteger(endpoint.port) || endpoint.port < 1 || endpoint.port > 65535) {
-    return invalid("endpoints", `the port ${endpoint.port} is not a whole number from 1 to 65535`)
-  }
+  const problem = portProblem(endpoint.port)
+  if (problem !== undefined) return invalid("endpoints", problem)
   if (Buffer.byteLength(endpoint.vhost) > 255) {
     return invalid("vhost", "a virtual host has a name of more than 255 bytes")
   }

@@ -1,14 +1,16 @@
 /**
- * What a broker means when it refuses `connection.open`: the same reply code stands for what is refused for good and
- * for what passes.
+ * What a broker means when it refuses `connection.open`, or closes the connection for a channel too many: the same reply
+ * code stands for what is refused for good and for what passes.
  */
 import type { AmqpErrorReason } from "../../AmqpError.ts"
-import { AmqpError, ConnectionLimit, VhostDown } from "../../AmqpError.ts"
+import { AmqpError, ChannelLimit, ConnectionLimit, VhostDown } from "../../AmqpError.ts"
 
 const limitOf = /(user |node )?connection limit \((\d+)\) is reached/
+const channelsOf = /number of channels opened (?:for|on) (user|node) .* limit of \(?(\d+)/s
 const isDown = /vhost '.*' is down|vhost .* is not running|virtual host .* is (?:down|starting)/i
 
-const refine = (reason: AmqpErrorReason): AmqpErrorReason => {
+/** Reads the broker's text where the reply code has its plain meaning. */
+export const refine = (reason: AmqpErrorReason): AmqpErrorReason => {
   if (reason._tag !== "VhostRefused" && reason._tag !== "ConnectionLost") return reason
   const { replyText } = reason
   const limit = limitOf.exec(replyText)
@@ -18,6 +20,10 @@ const refine = (reason: AmqpErrorReason): AmqpErrorReason => {
       limit: Number(limit[2]),
       replyText
     })
+  }
+  const channels = channelsOf.exec(replyText)
+  if (channels !== null) {
+    return new ChannelLimit({ of: channels[1] as "user" | "node", channelMax: Number(channels[2]) })
   }
   return reason._tag === "VhostRefused" && isDown.test(replyText)
     ? new VhostDown({ address: reason.address, vhost: reason.vhost, replyText })

@@ -12,6 +12,7 @@ import * as Scope from "effect/Scope"
 import { AmqpError, SetupAbandoned } from "../../AmqpError.ts"
 import * as Monotonic from "../monotonic.ts"
 import { healingMillis } from "./patience.ts"
+import { refine } from "./refusals.ts"
 import type { Session } from "./session.ts"
 
 /** What a component does on every session: acquired resources go into the scope, which ends with the session. */
@@ -107,12 +108,13 @@ export const make: Effect.Effect<Setups> = Effect.map(Clock.Clock, (clock) => {
     const isRefused = isAlone && isWaiting && ended.reason._tag === "ConnectionLost" && !ended.isRetryable
     const limit = isWaiting || isAccusation(ended) ? endingsUntilFailed : silentEndingsUntilFailed
     if (!isRefused && endings < limit) return Effect.void
+    const last = refine(ended.reason)
     return giveUp(
       entry,
       Exit.fail(
         new AmqpError({
           operation,
-          reason: isRefused ? ended.reason : new SetupAbandoned({ sessions: endings, last: ended.reason })
+          reason: isRefused ? last : new SetupAbandoned({ sessions: endings, last })
         })
       )
     )
