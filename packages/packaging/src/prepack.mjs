@@ -4,8 +4,8 @@
  * Plain JavaScript, because whoever is refused may have an old Node.
  */
 import { spawnSync } from "node:child_process"
-import { existsSync, readFileSync, rmSync } from "node:fs"
-import { basename } from "node:path"
+import { existsSync, readdirSync, readFileSync, rmSync } from "node:fs"
+import { basename, join, relative } from "node:path"
 
 const fail = (sentence) => {
   process.stderr.write(`${sentence}\n`)
@@ -22,7 +22,19 @@ if (!packer.startsWith("pnpm")) {
   )
 }
 
-rmSync("dist", { recursive: true, force: true })
-const { status } = spawnSync("tsc", ["-b", "tsconfig.src.json"], { stdio: "inherit", shell: true })
-if (status !== 0) fail(`${name} is not packed: tsc ended with code ${status}.`)
-if (!existsSync("dist/index.js")) fail(`${name} is not packed: tsc wrote no dist/index.js.`)
+const filesOf = (folder) =>
+  readdirSync(folder, { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => relative(folder, join(entry.parentPath ?? entry.path, entry.name)))
+
+const build = (...flags) => {
+  const { status } = spawnSync("tsc", ["-b", "tsconfig.src.json", ...flags], { stdio: "inherit", shell: true })
+  if (status !== 0) fail(`${name} is not packed: tsc ended with code ${status}.`)
+}
+
+// Only what is not up to date is written, so that whoever reads the declarations meanwhile never misses one.
+const modules = filesOf("src").filter((file) => file.endsWith(".ts")).map((file) => file.slice(0, -".ts".length))
+const outputs = new Set(modules.flatMap((file) => [".js", ".js.map", ".d.ts", ".d.ts.map"].map((end) => file + end)))
+build()
+if ([...outputs].some((file) => !existsSync(join("dist", file)))) build("--force")
+for (const file of filesOf("dist")) if (!outputs.has(file) && !file.startsWith(".")) rmSync(join("dist", file))

@@ -9,22 +9,25 @@ import { all as published, workspace } from "../src/Published.ts"
 const snippetsOf = (file: string): ReadonlyArray<string> =>
   Array.from(readFileSync(path.join(workspace, file), "utf8").matchAll(/^```ts\n(.*?)^```$/gms), ([, text]) => text!)
 
-describe("the examples of effect-amqp, on the embedded broker", () => {
+describe("the examples, on the embedded broker", () => {
   it("are all known by what they say", () => {
-    assert.deepStrictEqual(Object.keys(Example.expectations), Example.programs.map(({ name }) => name))
+    assert.sameMembers(Object.keys(Example.expectations), Example.programs.map(({ name }) => name))
   })
 
-  it.live.each(Example.programs)("$name runs as it stands", ({ name }) =>
-    Effect.gen(function*() {
-      const { output, problems } = yield* Program.run({
-        command: [process.execPath, "--import", "../../packaging/src/embedded.mjs", name],
-        directory: path.join(workspace, "packages/amqp/examples")
-      }, Example.expectations[name]!)
-      assert.deepStrictEqual(problems, [], output)
-    }))
+  it.live.each(Example.programs)(
+    "$name of $package runs as it stands",
+    ({ directory, name }) =>
+      Effect.gen(function*() {
+        const { output, problems } = yield* Program.run({
+          command: [process.execPath, "--import", path.join(workspace, "packages/packaging/src/embedded.mjs"), name],
+          directory
+        }, Example.expectations[name]!)
+        assert.deepStrictEqual(problems, [], output)
+      })
+  )
 })
 
-describe.each(["README.md", "packages/amqp/README.md"])("%s", (file) => {
+describe.each(["README.md", "packages/amqp/README.md", "packages/rpc/README.md"])("%s", (file) => {
   it("shows examples as they are run, and no other program", () => {
     const snippets = snippetsOf(file)
     assert.isAbove(snippets.length, 0)
@@ -37,7 +40,7 @@ describe("AGENTS.md", () => {
   it("names every example, and none that is not there", () => {
     const page = readFileSync(path.join(workspace, "packages/amqp/AGENTS.md"), "utf8")
     const named = Array.from(page.matchAll(/\]\(examples\/([^)]+)\)/g), ([, name]) => name!)
-    assert.sameMembers(named, Example.all.map(({ name }) => name))
+    assert.sameMembers(named, Example.all.filter(({ package: name }) => name === "effect-amqp").map(({ name }) => name))
   })
 })
 

@@ -64,7 +64,7 @@ const runtimes = {
 
 /** The programs that the README of the package shows, or the one of the repository. */
 const readmePrograms = Example.programs.filter(({ text }) =>
-  ["README.md", "packages/amqp/README.md"].some((file) =>
+  ["README.md", "packages/amqp/README.md", "packages/rpc/README.md"].some((file) =>
     readFileSync(path.join(Published.workspace, file), "utf8").includes(text)
   )
 )
