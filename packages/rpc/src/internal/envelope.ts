@@ -6,6 +6,7 @@
  * `type` is the transport's own, and has no body for effect/rpc.
  */
 import type { Delivery } from "effect-amqp/AmqpDelivery"
+import * as Predicate from "effect/Predicate"
 import type { RpcSerialization } from "effect/rpc/RpcSerialization"
 
 /** The absolute deadline of a request, in milliseconds since 1970. */
@@ -34,6 +35,8 @@ const utf8 = new TextEncoder()
 /** Makes text into bytes. */
 export const bytes = (text: string): Uint8Array => utf8.encode(text)
 
+const hasTag = (message: unknown): boolean => Predicate.hasProperty(message, "_tag")
+
 /** Makes the coding of a serialization. */
 export const coding = (serialization: RpcSerialization["Service"]): Coding => {
   const { contentType, includesFraming } = serialization
@@ -49,7 +52,9 @@ export const coding = (serialization: RpcSerialization["Service"]): Coding => {
         throw new Error(`it is "${properties.contentType ?? "of no type"}", and "${contentType}" is expected`)
       }
       // A parser with framing keeps what is not complete, and the next message is somebody else's.
-      return (includesFraming ? serialization.makeUnsafe() : parser).decode(body)
+      const messages = (includesFraming ? serialization.makeUnsafe() : parser).decode(body)
+      if (messages.length > 0 && messages.every(hasTag)) return messages
+      throw new Error("it holds no message of effect/rpc")
     }
   }
 }

@@ -23,6 +23,11 @@ export const Wait = Rpc.make("Wait", {
 })
 export const Die = Rpc.make("Die", { payload: { reason: Schema.String }, success: Schema.Void })
 export const Echo = Rpc.make("Echo", { payload: { text: Schema.String }, success: Schema.String })
+export const Later = Rpc.make("Later", {
+  payload: { n: Schema.Number, millis: Schema.Number },
+  success: Schema.Number
+})
+export const Large = Rpc.make("Large", { payload: { bytes: Schema.Number }, success: Schema.String })
 export const WhoAmI = Rpc.make("WhoAmI", { success: Schema.String })
 export const TraceId = Rpc.make("TraceId", { success: Schema.String })
 export const Charge = Rpc.make("Charge", {
@@ -31,7 +36,7 @@ export const Charge = Rpc.make("Charge", {
 }).middleware(AmqpRpc.AtMostOnce)
 
 export class Calc
-  extends RpcGroup.make(Add, Take, Count, CountThenFail, Never, Wait, Die, Echo, WhoAmI, TraceId, Charge)
+  extends RpcGroup.make(Add, Take, Count, CountThenFail, Never, Wait, Die, Echo, Later, Large, WhoAmI, TraceId, Charge)
 {}
 
 /** What handlers have done. */
@@ -74,6 +79,8 @@ export const handlers = (server = "server") =>
       Wait: ({ id, millis }) => noting(id, Effect.as(Effect.sleep(millis), server)),
       Die: ({ reason }) => Effect.die(new Error(reason)),
       Echo: ({ text }) => Effect.succeed(text),
+      Later: ({ millis, n }) => Effect.as(Effect.sleep(millis), n),
+      Large: ({ bytes }) => Effect.succeed("x".repeat(bytes)),
       WhoAmI: (_, { headers }) => Effect.succeed(headers["user"] ?? "nobody"),
       TraceId: () => Effect.map(Effect.orDie(Effect.currentSpan), ({ traceId }) => traceId),
       Charge: ({ id, millis }) => noting(id, Effect.as(Effect.sleep(millis), server))
