@@ -1,5 +1,17 @@
 import { defineConfig } from "vitest/config"
 
+const projects = [
+  "amqp",
+  "memory-broker",
+  "rpc",
+  "example",
+  "test-rig",
+  "benchmark",
+  "packaging",
+  "website",
+  "workspace"
+]
+
 // vitest no longer reads workspace files by itself: the test script names this one with --config.
 export default defineConfig({
   test: {
@@ -7,9 +19,7 @@ export default defineConfig({
     // What the library logs is shown for a test that fails.
     silent: "passed-only",
     slowTestThreshold: 10_000,
-    projects: ["amqp", "memory-broker", "rpc", "example", "test-rig", "benchmark", "packaging", "workspace"].map((
-      name
-    ) => ({
+    projects: projects.map((name) => ({
       test: {
         name,
         root: name === "workspace" ? "." : `packages/${name}`,

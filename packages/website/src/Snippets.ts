@@ -1,0 +1,117 @@
+/**
+ * The programs of the pages. Each TypeScript block of a page is a file that stands alone; a `console` block that follows
+ * it is what it prints.
+ */
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import path from "node:path"
+import { pages, website } from "./Site.ts"
+
+/** A program, or a file of tests, of a page. */
+export interface Snippet {
+  /** The page, such as `guides/reliability`. */
+  readonly page: string
+  readonly line: number
+  /** The name of the file, without which a block is no snippet. */
+  readonly file: string
+  readonly code: string
+  /** What it prints, line by line, and in this order. */
+  readonly prints: ReadonlyArray<string>
+  /** Words behind the file's name. */
+  readonly flags: ReadonlyArray<string>
+}
+
+/** Names every page that is written by hand. */
+export const pageNames: ReadonlyArray<string> = readdirSync(pages, { encoding: "utf8", recursive: true })
+  .filter((file) => file.endsWith(".md") && !file.startsWith("reference") && !file.startsWith("."))
+  .map((file) => file.slice(0, -".md".length))
+  .sort()
+
+interface Block {
+  readonly language: string
+  readonly info: string
+  readonly line: number
+  readonly text: string
+  /** What stands between it and the block before. */
+  readonly before: string
+}
+
+const fence = /^( *)```(\w*)(.*)\n([^]*?)^\1```$/gm
+
+const blocksOf = (page: string): ReadonlyArray<Block> => {
+  const text = readFileSync(path.join(pages, `${page}.md`), "utf8")
+  let end = 0
+  return [...text.matchAll(fence)].map((match) => {
+    const before = text.slice(end, match.index)
+    end = match.index + match[0].length
+    return {
+      language: match[2]!,
+      info: match[3]!.trim(),
+      line: text.slice(0, match.index).split("\n").length,
+      text: match[4]!,
+      before
+    }
+  })
+}
+
+const title = /^\[([\w.-]+\.ts)\](.*)$/
+
+/** Reads the snippets of a page. A block of TypeScript without a file name does not stand alone: that throws. */
+export const snippetsOf = (page: string): ReadonlyArray<Snippet> => {
+  const blocks = blocksOf(page)
+  return blocks.flatMap(({ info, language, line, text }, index): ReadonlyArray<Snippet> => {
+    if (language !== "ts" && language !== "typescript" && language !== "tsx") return []
+    const [, file, rest] = title.exec(info) ?? []
+    if (file === undefined) {
+      throw new Error(`${page}.md:${line}: a block of TypeScript needs the name of its file: \`\`\`ts [name.ts]`)
+    }
+    const next = blocks[index + 1]
+    const isOutput = next?.language === "console" && !/^#/m.test(next.before)
+    return [{
+      page,
+      line,
+      file,
+      code: text,
+      prints: isOutput ? next.text.split("\n").filter((line) => line.trim() !== "") : [],
+      flags: rest!.split(" ").filter((flag) => flag !== "")
+    }]
+  })
+}
+
+/** Tells a file of tests from a program. */
+export const isTest = ({ code }: Snippet): boolean => code.includes("\"@effect/vitest\"")
+
+/** Tells what needs a process of its own, and a RabbitMQ: signals, exit codes, files, TLS. */
+export const isProcess = ({ flags }: Snippet): boolean => flags.includes("process")
+
+/** Where snippets are written, inside of the package, so that what they import is found. */
+export const folder = path.join(website, "dist/snippets")
+
+export const fileOf = ({ file, page }: Snippet): string => path.join(folder, page, file)
+
+/** Writes the snippets of every page, and how they are compiled. */
+export const write = (snippets: ReadonlyArray<Snippet>): void => {
+  mkdirSync(folder, { recursive: true })
+  for (const snippet of snippets) {
+    mkdirSync(path.dirname(fileOf(snippet)), { recursive: true })
+    writeFileSync(fileOf(snippet), snippet.code)
+  }
+  const named = new Set(snippets.map(fileOf))
+  for (const file of readdirSync(folder, { encoding: "utf8", recursive: true })) {
+    if (file.endsWith(".ts") && !named.has(path.join(folder, file))) rmSync(path.join(folder, file))
+  }
+  const config = {
+    extends: "../../../../tsconfig.base.json",
+    include: ["."],
+    exclude: [],
+    compilerOptions: {
+      composite: false,
+      incremental: false,
+      declaration: false,
+      declarationMap: false,
+      experimentalDecorators: true,
+      emitDecoratorMetadata: true,
+      noEmit: true
+    }
+  }
+  writeFileSync(path.join(folder, "tsconfig.json"), JSON.stringify(config))
+}

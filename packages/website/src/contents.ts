@@ -1,0 +1,37 @@
+/**
+ * The table of contents, in the order in which a newcomer reads.
+ */
+interface Section {
+  readonly text: string
+  readonly items: Array<{ readonly text: string; readonly link: string }>
+}
+
+const section = (text: string, folder: string, pages: Readonly<Record<string, string>>): Section => ({
+  text,
+  items: Object.entries(pages).map(([name, text]) => ({ text, link: `${folder}/${name}` }))
+})
+
+export const contents: Array<Section> = [
+  section("Introduction", "", {
+    "getting-started": "Get started",
+    troubleshooting: "Troubleshooting"
+  }),
+  section("Tutorials", "/tutorials", {
+    "hello-world": "1. Hello World",
+    "work-queues": "2. Work queues",
+    "publish-subscribe": "3. Publish and subscribe",
+    routing: "4. Routing",
+    topics: "5. Topics",
+    rpc: "6. Remote procedure call",
+    confirms: "7. Publisher confirms"
+  }),
+  section("Guides", "/guides", {
+    reliability: "Reliability",
+    consumers: "Consumers",
+    contracts: "Contracts",
+    topology: "Topology",
+    connections: "Connections",
+    testing: "Testing",
+    deployment: "Deployment"
+  })
+]

@@ -1,0 +1,65 @@
+import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
+import { Exit, ManagedRuntime, Scope } from "effect"
+import { AmqpMemory } from "effect-amqp-memory"
+import { execFile } from "node:child_process"
+import path from "node:path"
+import { promisify } from "node:util"
+import { vi } from "vitest"
+import { workspace } from "../src/Site.ts"
+import type { Snippet } from "../src/Snippets.ts"
+import * as Snippets from "../src/Snippets.ts"
+import * as Runner from "./support/Runner.ts"
+
+vi.mock("@effect/platform-node", async (original) => ({
+  ...await original<object>(),
+  NodeRuntime: { runMain: Runner.runMain }
+}))
+
+const all = Snippets.pageNames.flatMap(Snippets.snippetsOf)
+Snippets.write(all)
+
+const runs = (programs: ReadonlyArray<Snippet>) => {
+  const runtime = ManagedRuntime.make(AmqpMemory.layer)
+  const scope = Scope.makeUnsafe()
+  let running: ReadonlyArray<Runner.Running> = []
+  const end = () => runtime.runPromise(Scope.close(scope, Exit.void))
+
+  beforeAll(async () => {
+    running = await runtime.runPromise(Scope.provide(Runner.start(programs), scope))
+  })
+  afterAll(async () => {
+    await end()
+    await runtime.dispose()
+  })
+
+  programs.forEach(({ file, prints }, index) => {
+    it(`${file} ${prints.length > 0 ? "prints what the page says" : "runs to its end"}`, () =>
+      runtime.runPromise(Runner.finish(running[index]!)))
+  })
+
+  it("they end in order when they are interrupted, and leave nothing open", async () => {
+    await end()
+    for (const one of running) assert.isUndefined(Runner.failureOf(one), one.snippet.file)
+    const leftovers = await runtime.runPromise(AmqpMemory.AmqpMemory.use((broker) => broker.leftovers))
+    assert.deepStrictEqual(leftovers, [])
+  })
+}
+
+describe("the programs of the site", () => {
+  it("compile", async () => {
+    const tsc = path.join(workspace, "node_modules/typescript/bin/tsc")
+    const { stdout } = await promisify(execFile)(process.execPath, [tsc, "-p", Snippets.folder], { cwd: workspace })
+      .catch((failed: { readonly stdout: string }) => failed)
+    assert.strictEqual(stdout, "")
+  })
+
+  for (const page of Snippets.pageNames) {
+    const own = all.filter((snippet) => snippet.page === page && !Snippets.isProcess(snippet))
+    if (own.length === 0) continue
+    describe(page, async () => {
+      for (const test of own.filter(Snippets.isTest)) await import(Snippets.fileOf(test))
+      const programs = own.filter((snippet) => !Snippets.isTest(snippet))
+      if (programs.length > 0) runs(programs)
+    })
+  }
+})
