@@ -14,7 +14,8 @@ export interface Documented {
 
 export const packages: ReadonlyArray<Documented> = [
   { name: "effect-amqp", folder: "packages/amqp" },
-  { name: "effect-amqp-memory", folder: "packages/memory-broker" }
+  { name: "effect-amqp-memory", folder: "packages/memory-broker" },
+  { name: "effect-amqp-rpc", folder: "packages/rpc" }
 ]
 
 /** Names the public modules of a package. */
