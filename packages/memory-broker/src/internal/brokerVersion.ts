@@ -85,6 +85,8 @@ export interface Dialect {
   readonly failsAtAge: boolean
   /** Since 4.0 dead letters can go into a stream. Before, they were lost on the way. */
   readonly deadLettersIntoStreams: boolean
+  /** Since 3.13 a reader of a stream may filter, and a filter value that is no text closes the connection. */
+  readonly filtersStreams: boolean
   /** Since 4.0 refusals of stream consumers say "stream queue". */
   readonly namesStream: boolean
   /** Since 4.3 a stream offset that cannot be read closes the channel and not the connection. */
@@ -118,6 +120,7 @@ const before4: Dialect = {
   handsOver: false,
   wakesAfterCancel: false,
   ignoresStreamRefusals: false,
+  filtersStreams: false,
   namesStream: false,
   failsAtLongText: false,
   deniesMasterLocator: false,
@@ -147,6 +150,7 @@ const since4: Dialect = {
   readsConsumerTimeout: true,
   wakesAfterCancel: true,
   ignoresStreamRefusals: true,
+  filtersStreams: true,
   namesStream: true,
   failsAtMasterLocator: false,
   failsAtLongText: true,

@@ -9,6 +9,8 @@ import { hasRoom, Queue } from "./queue.ts"
 import type { QueueSettings } from "./queueSettings.ts"
 import type { Entry } from "./readyMessages.ts"
 import { named, notImplemented, preconditionFailed } from "./replyFault.ts"
+import type { StreamFilter } from "./streamFilter.ts"
+import { readFilter, readFilterValue } from "./streamFilter.ts"
 import type { StreamOffset } from "./streamOffset.ts"
 import { readOffset } from "./streamOffset.ts"
 
@@ -38,6 +40,8 @@ export class StreamQueue extends Queue {
   readonly #segments: Array<Segment> = []
   /** The offset of the next message of each consumer. */
   readonly #next = new Map<Consumer, number>()
+  /** What each consumer that filters wants. */
+  readonly #filters = new Map<Consumer, StreamFilter>()
 
   constructor(
     declaration: ConstructorParameters<typeof Queue>[0],
@@ -67,6 +71,7 @@ export class StreamQueue extends Queue {
   }
 
   offer(message: Message, now: number): boolean {
+    if (this.vhost.dialect.filtersStreams) readFilterValue(message)
     this.#append(message.body.length + overhead, now)
     this.#log.push({ message, time: now })
     for (const consumer of this.consumers) this.#deliver(consumer)
@@ -112,9 +117,15 @@ export class StreamQueue extends Queue {
   }
 
   #deliver(consumer: Consumer): void {
+    const filter = this.#filters.get(consumer)
     let offset = Math.max(this.#next.get(consumer) ?? this.#end, this.#first)
     while (offset < this.#end && hasRoom(consumer)) {
       const { message } = this.#log[offset - this.#first]!
+      if (filter?.(message) === false) {
+        offset++
+        this.#next.set(consumer, offset)
+        continue
+      }
       const entry: Entry = {
         message,
         position: offset,
@@ -148,6 +159,7 @@ export class StreamQueue extends Queue {
       throw preconditionFailed(`invalid arg 'x-priority' for ${what} of queue type rabbit_stream_queue`)
     }
     this.#offset(options)
+    if (dialect.filtersStreams) readFilter(options.arguments)
   }
 
   #offset(options: ConsumeOptions): StreamOffset {
@@ -156,6 +168,9 @@ export class StreamQueue extends Queue {
 
   addConsumer(consumer: Consumer): void {
     this.#next.set(consumer, this.#start(this.#offset(consumer)))
+    if (this.vhost.dialect.filtersStreams && consumer.arguments["x-stream-filter"] !== undefined) {
+      this.#filters.set(consumer, readFilter(consumer.arguments))
+    }
     this.consumers.push(consumer)
   }
 
@@ -180,6 +195,7 @@ export class StreamQueue extends Queue {
     const at = this.consumers.indexOf(consumer)
     if (at !== -1) this.consumers.splice(at, 1)
     this.#next.delete(consumer)
+    this.#filters.delete(consumer)
   }
 
   got(): void {}
@@ -204,6 +220,7 @@ export class StreamQueue extends Queue {
   restart(): void {
     this.consumers.length = 0
     this.#next.clear()
+    this.#filters.clear()
     this.unackedCount = 0
   }
 }

@@ -1,5 +1,5 @@
 import { assert } from "@effect/vitest"
-import { Effect } from "effect"
+import { Effect, Schedule } from "effect"
 import { Broker } from "./Broker.ts"
 import * as Client from "./Client.ts"
 import { suite } from "./Suite.ts"
@@ -43,5 +43,29 @@ export const restarting = suite("what is left after a restart", {
       yield* Client.publish(after, { exchange: "transient", body: "routed" })
       assert.deepStrictEqual(yield* Client.bodies(after, "durable"), ["routed"])
     }
+  }),
+  "a stream, with its messages at their offsets": Effect.gen(function*() {
+    const broker = yield* Broker
+    const connection = yield* Client.connect()
+    const channel = yield* Client.open(connection)
+    yield* Client.queue(channel, "s", { "x-queue-type": "stream" })
+    yield* Client.fill(channel, "s", "1", "2", "3")
+    yield* broker.restart
+    yield* Client.ending(connection)
+    const again = yield* Client.connect()
+    // A node that has just started may not have its streams yet.
+    const { after, next } = yield* Effect.gen(function*() {
+      const after = yield* Client.open(again)
+      yield* after.prefetch(10)
+      const { next } = yield* Client.consume(after, "s", { arguments: { "x-stream-offset": 1 }, ack: true })
+      return { after, next }
+    }).pipe(Effect.retry({ schedule: Schedule.spaced("100 millis"), times: 100 }))
+    yield* Client.fill(after, "s", "4")
+    const seen: Array<string> = []
+    for (let i = 0; i < 3; i++) {
+      const delivery = yield* next
+      seen.push(`${Client.text(delivery)} at ${String(delivery.properties.headers?.["x-stream-offset"])}`)
+    }
+    assert.deepStrictEqual(seen, ["2 at 1", "3 at 2", "4 at 3"])
   })
 })

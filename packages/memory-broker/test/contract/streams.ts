@@ -1,6 +1,7 @@
 import { assert } from "@effect/vitest"
 import { Effect } from "effect"
 import type { Arguments, DriverDelivery } from "effect-amqp/AmqpDriver"
+import type { HeaderValue } from "effect-amqp/AmqpMessage"
 import { Broker } from "./Broker.ts"
 import * as Client from "./Client.ts"
 import { rows, suite } from "./Suite.ts"
@@ -19,12 +20,12 @@ const offsetOf = (delivery: DriverDelivery) => delivery.properties.headers?.["x-
 const read = Effect.fnUntraced(function*(
   connection: Client.Connection,
   offset: Arguments[string] | undefined,
-  options: { readonly prefetch?: number; readonly ack?: boolean } = {}
+  options: { readonly prefetch?: number; readonly ack?: boolean; readonly filter?: Arguments } = {}
 ) {
   const channel = yield* Client.open(connection)
   yield* channel.prefetch(options.prefetch ?? 100)
   const reader = yield* Client.consume(channel, "s", {
-    arguments: offset === undefined ? {} : { "x-stream-offset": offset },
+    arguments: { ...(offset === undefined ? {} : { "x-stream-offset": offset }), ...options.filter },
     ack: options.ack ?? false
   })
   yield* Client.elapse("300 millis")
@@ -34,6 +35,16 @@ const read = Effect.fnUntraced(function*(
 /** Publish one after the other, so that each message is where another begins. */
 const append = Effect.fnUntraced(function*(channel: Client.Channel, ...bodies: ReadonlyArray<string>) {
   yield* Client.fill(channel, "s", ...bodies)
+  yield* Client.elapse("200 millis")
+})
+
+/** Append a message with a filter value, or without one, in a chunk of its own. */
+const appendFiltered = Effect.fnUntraced(function*(channel: Client.Channel, body: string, value?: HeaderValue) {
+  yield* Client.publish(channel, {
+    routingKey: "s",
+    body,
+    properties: { headers: value === undefined ? {} : { "x-stream-filter-value": value } }
+  })
   yield* Client.elapse("200 millis")
 })
 
@@ -257,5 +268,117 @@ export const streams = suite("streams", {
     channel.rejectUnsafe((yield* Client.take(channel, "q")).deliveryTag, false)
     yield* Client.elapse("300 millis")
     assert.deepStrictEqual((yield* read(connection, "first")).bodies(), version < 4 ? [] : ["1"])
+  }),
+  ...rows(
+    [
+      ["one value", { "x-stream-filter": "eu" }, "1 4"],
+      ["several values", { "x-stream-filter": ["eu", "us"] }, "1 2 4"],
+      ["a value and what has none", { "x-stream-filter": "us", "x-stream-match-unfiltered": true }, "2 3"],
+      ["the empty value, which is what has none", { "x-stream-filter": "" }, "3"],
+      ["a value that no message has", { "x-stream-filter": "asia" }, ""],
+      ["what has none, without a value", { "x-stream-match-unfiltered": true }, "1 2 3 4"],
+      ["a number, which is no filter", { "x-stream-filter": 5 }, "1 2 3 4"]
+    ] as const,
+    ([name, filter, expected]) => [
+      `a reader that filters ${name} gets that, and before 3.13 everything`,
+      Effect.gen(function*() {
+        const { channel, connection, version } = yield* withStream()
+        yield* appendFiltered(channel, "1", "eu")
+        yield* appendFiltered(channel, "2", "us")
+        yield* appendFiltered(channel, "3")
+        yield* appendFiltered(channel, "4", "eu")
+        const { bodies } = yield* read(connection, "first", { filter })
+        assert.strictEqual(bodies().join(" "), version < 3.13 ? "1 2 3 4" : expected)
+      })
+    ]
+  ),
+  "a reader that filters gets what comes later, at its offset, whatever its prefetch": Effect.gen(function*() {
+    const { channel, connection, version } = yield* withStream()
+    const reader = yield* read(connection, "first", {
+      ack: true,
+      prefetch: 1,
+      filter: { "x-stream-filter": "eu" }
+    })
+    for (const body of ["1", "2", "3", "4"]) yield* appendFiltered(channel, body, body === "3" ? "eu" : "us")
+    yield* Client.elapse("300 millis")
+    assert.deepStrictEqual(
+      reader.received.map((one) => `${Client.text(one)} at ${String(offsetOf(one))}`),
+      version < 3.13 ? ["1 at 0", "2 at 1", "3 at 2", "4 at 3"] : ["3 at 2"]
+    )
+  }),
+  ...rows([["is empty", []], ["has a number", [5]]] as const, ([name, filter]) => [
+    `a filter that ${name} closes the connection since 3.13`,
+    Effect.gen(function*() {
+      const { channel, connection, version } = yield* withStream()
+      yield* channel.prefetch(1)
+      const consume = Client.consume(channel, "s", { arguments: { "x-stream-filter": [...filter] } })
+      if (version < 3.13) {
+        yield* consume
+        return
+      }
+      yield* Client.failure(consume)
+      assert.strictEqual((yield* Client.ending(connection)).text, "INTERNAL_ERROR")
+    })
+  ]),
+  ...rows([["a number", 5], ["a boolean", true], ["null", null], ["a list", ["eu"]]] as const, ([name, value]) => [
+    `a message whose filter value is ${name} closes the connection since 3.13, and only in a stream`,
+    Effect.gen(function*() {
+      const { channel, connection, version } = yield* withStream()
+      yield* Client.queue(channel, "q")
+      const headers = { "x-stream-filter-value": value as HeaderValue }
+      yield* Client.publish(channel, { routingKey: "q", body: "1", properties: { headers } })
+      assert.strictEqual((yield* channel.checkQueue("q")).messageCount, 1)
+      channel.publishUnsafe({
+        exchange: "",
+        routingKey: "s",
+        mandatory: false,
+        properties: { headers },
+        body: new Uint8Array()
+      })
+      if (version < 3.13) assert.isTrue(yield* channel.confirmed(2))
+      else assert.strictEqual((yield* Client.ending(connection)).text, "INTERNAL_ERROR")
+    })
+  ]),
+  "readers of a stream cannot shut each other out": Effect.gen(function*() {
+    const { channel, connection } = yield* withStream()
+    yield* append(channel, "1")
+    const received: Array<ReadonlyArray<DriverDelivery>> = []
+    for (let i = 0; i < 2; i++) {
+      const channel = yield* Client.open(connection)
+      yield* channel.prefetch(10)
+      const reader = yield* Client.consume(channel, "s", {
+        exclusive: true,
+        arguments: { "x-stream-offset": "first" },
+        ack: false
+      })
+      received.push(reader.received)
+    }
+    yield* Client.elapse("300 millis")
+    assert.deepStrictEqual(received.map((one) => one.map(Client.text)), [["1"], ["1"]])
+  }),
+  "the end of a stream is known when the channel of a reader from the last chunk answers": Effect.gen(function*() {
+    const { channel, connection } = yield* withStream()
+    const ends: Array<number | undefined> = []
+    const look = Effect.gen(function*() {
+      const channel = yield* Client.open(connection)
+      yield* channel.prefetch(10)
+      const { received } = yield* Client.consume(channel, "s", {
+        arguments: { "x-stream-offset": "last" },
+        ack: false
+      })
+      for (let known = 0;; known = received.length) {
+        yield* channel.prefetch(10)
+        const last = received.at(-1)
+        if (last === undefined || received.length === known) break
+        channel.ackUnsafe(last.deliveryTag, true)
+      }
+      const last = received.at(-1)
+      ends.push(last === undefined ? undefined : Number(offsetOf(last)))
+      yield* channel.close
+    })
+    yield* look
+    for (let i = 0; i < 50; i++) yield* Client.fill(channel, "s", String(i))
+    yield* look
+    assert.deepStrictEqual(ends, [undefined, 49])
   })
 })

@@ -2,6 +2,7 @@
  * Offsets in RabbitMQ itself: a small stream for each group and stream, whose last message is the offset.
  */
 import * as Effect from "effect/Effect"
+import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import type { AmqpError } from "../../AmqpError.ts"
 import * as AmqpPublisher from "../../AmqpPublisher.ts"
@@ -48,6 +49,8 @@ export const make: Effect.Effect<OffsetStore, AmqpError, AmqpConnection | Scope.
             (session) => LastChunk.read(session, queue.name)
           )
         ),
+        // A node that has just started may not have its streams yet.
+        Effect.retry({ schedule: Schedule.spaced("200 millis"), times: 50, while: (error) => error.isRetryable }),
         Effect.mapError((cause) => new OffsetStoreError({ operation: "load", group, stream, cause })),
         Effect.flatMap((tail) => readOffset(tail && new TextDecoder().decode(tail.last.body), { group, stream }))
       )

@@ -32,6 +32,19 @@ const notRoutes = (key: "CC" | "BCC", value: unknown): Refused | undefined =>
     ? undefined
     : new Refused(`headers.${key}`, `it is ${describe(value)}, and must be a list of routing keys`)
 
+const filterValue = "x-stream-filter-value"
+/** How an entry of a table begins whose value is a text. */
+const textFilterValue = Buffer.from(`${String.fromCharCode(filterValue.length)}${filterValue}S`, "latin1")
+
+/** RabbitMQ closes the connection for another one that comes into a stream. */
+const notFilterValue = (detail: string): Refused =>
+  new Refused(`headers.${filterValue}`, `${detail}, and must be a text, by which readers of a stream filter`)
+
+const hasOtherFilterValue = (entries: Buffer): boolean => {
+  const at = entries.indexOf(textFilterValue.subarray(0, -1))
+  return at !== -1 && entries[at + textFilterValue.length - 1] !== textFilterValue.at(-1)
+}
+
 interface EncodedBody {
   readonly bytes: Uint8Array
   /** Of bytes nothing is known. */
@@ -128,12 +141,16 @@ export const encode = (
     }
     const refusedRoutes = notRoutes("CC", headers["CC"]) ?? notRoutes("BCC", headers["BCC"])
     if (refusedRoutes !== undefined) return refusedRoutes
+    const filter = headers[filterValue]
+    if (filter !== undefined && typeof filter !== "string") return notFilterValue(`it is ${describe(filter)}`)
     headerBytes = size
   }
   if (message.receivedHeaders !== undefined) {
     const { entries, leavesOut } = message.receivedHeaders
-    properties.rawHeaders = editTable(entries, { add: headers ?? {}, remove: leavesOut })
-    headerBytes = 4 + properties.rawHeaders.byteLength
+    const edited = editTable(entries, { add: headers ?? {}, remove: leavesOut })
+    if (hasOtherFilterValue(edited)) return notFilterValue("it came as something else")
+    properties.rawHeaders = edited
+    headerBytes = 4 + edited.byteLength
     if (headerBytes > maxHeaderBytes) {
       return new Refused("headers", `they need ${headerBytes} bytes, and may need at most ${maxHeaderBytes}`)
     }
