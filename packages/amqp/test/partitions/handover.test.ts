@@ -129,6 +129,50 @@ describe("instances that share partitions", () => {
       assert.deepStrictEqual(told.slice(4), ["A gets 3", "A loses 3"])
     })))
 
+  it.effect("hear that another instance has a partition, which it got without a word of the broker", () =>
+    onMemory(Effect.gen(function*() {
+      const handled: Array<Handled> = []
+      const told: Array<string> = []
+      const all = Array.from({ length: 12 }, (_, partition) => partition)
+      const onePerPartition = keys.filter((key, at) =>
+        keys.findIndex((other) =>
+          AmqpPartitions.partitionOf(events, other) === AmqpPartitions.partitionOf(events, key)
+        ) ===
+          at
+      )
+      const first = yield* joinAs("A", handled, told)
+      yield* send(events, onePerPartition)
+      yield* pass(1000)
+      assert.sameMembers(told.splice(0), all.map((partition) => `A gets ${partition}`))
+      const second = yield* joinAs("B", handled, told)
+      yield* send(events, onePerPartition)
+      yield* pass(1000)
+      const moved = Array.from(new Set(handled.filter(({ instance }) => instance === "B").map((one) => one.partition)))
+      assert.isAbove(moved.length, 2)
+      assert.sameMembers(
+        told.splice(0),
+        moved.flatMap((partition) => [`B gets ${partition}`, `A loses ${partition}`])
+      )
+      const activeOf = Effect.map(
+        Effect.all([first.health, second.health]),
+        (healths) =>
+          healths.map(({ groups: [group] }) =>
+            group!.partitions.filter(({ active }) => active).map(({ partition }) => partition)
+          )
+      )
+      assert.deepStrictEqual(yield* activeOf, [
+        all.filter((partition) => !moved.includes(partition)),
+        moved.sort((one, other) => one - other)
+      ])
+      yield* second.leave
+      yield* send(events, onePerPartition)
+      yield* pass(1000)
+      assert.sameMembers(told.splice(0), [
+        ...moved.map((partition) => `B loses ${partition}`),
+        ...moved.map((partition) => `A gets ${partition}`)
+      ])
+    })))
+
   it.effect("interrupt what runs when the connection is lost, because others have it", () =>
     onMemory(Effect.gen(function*() {
       const broker = yield* AmqpMemory.AmqpMemory

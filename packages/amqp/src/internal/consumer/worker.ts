@@ -91,6 +91,8 @@ export interface Reading<T, E, R> {
 /** A worker at work. */
 export interface Worker extends Pick<Attachment, "health" | "ended" | "pause" | "resume"> {
   readonly counts: () => ConsumerCounts
+  /** The handlers that run now. */
+  readonly handlers: () => ReadonlyArray<Fiber.Fiber<unknown, unknown>>
 }
 
 // How late an acknowledgement may leave, so that others leave with it. A broker that has this much less to do sends more.
@@ -303,6 +305,8 @@ const begin = Effect.fnUntraced(function*<T, E, R>(
   const giveBackHeld = (): void => {
     for (const delivery of held?.splice(0) ?? []) giveBack(delivery)
   }
+  const handlers = (): ReadonlyArray<Fiber.Fiber<unknown, unknown>> =>
+    Array.from(dispatcher.unsettled()).flatMap(({ fiber }) => fiber === undefined ? [] : [fiber])
   const idle = Effect.callback<void>((resume) => dispatcher.whenIdle(() => resume(Effect.void)))
   const interruptHandlers = Effect.suspend(() => {
     // A copy, because an interrupted handler may leave at once.
@@ -345,7 +349,7 @@ const begin = Effect.fnUntraced(function*<T, E, R>(
       dispatcher.forget()
       if (lifecycle === undefined) return
       const running = Array.from(dispatcher.unsettled())
-      lifecycle.onDetached(running.flatMap(({ fiber }) => fiber === undefined ? [] : [fiber]))
+      lifecycle.onDetached(handlers())
       wakeLater(() => running.forEach((portion) => dispatcher.interrupt(portion)))
     },
     onStale(wasPromised) {
@@ -394,6 +398,7 @@ const begin = Effect.fnUntraced(function*<T, E, R>(
     health: attachment.health,
     ended: attachment.ended,
     counts: () => metrics.counts(),
+    handlers,
     pause: Effect.suspend(() => {
       hold()
       if (!keepOrder) {

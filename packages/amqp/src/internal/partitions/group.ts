@@ -19,6 +19,7 @@ import * as ConsumerWorker from "../consumer/worker.ts"
 import { declarePartitionsOn } from "./declaring.ts"
 import type { Failure, Options } from "./options.ts"
 import { resolve } from "./options.ts"
+import * as Owners from "./owners.ts"
 import * as PartitionModule from "./partition.ts"
 import type { Partitions } from "./partitions.ts"
 import { parkingArguments } from "./partitions.ts"
@@ -88,11 +89,26 @@ const begin = Effect.fnUntraced(function*<E, R, R2>(
   const onFailure = (failure: unknown, delivery: Delivery): FailureOutcome =>
     failure instanceof GivenUp && resolved.onFailure(failure.error as Failure<E>, delivery) === "drop" ? "drop" : park
 
+  const members: Array<{
+    readonly partition: number
+    readonly member: PartitionModule.Partition<R>
+    readonly worker: ConsumerWorker.Worker
+  }> = []
+  const owners = yield* Owners.make(partitions, instance, (partition) => {
+    const found = members[partition]
+    found?.member.taken(found.worker.handlers())
+  })
   // Partitions are left all at once: each waits for its own handlers.
   const scope = yield* Scope.fork(yield* Effect.scope, "parallel")
-  const members = yield* Effect.forEach(queues, (queue, partition) =>
+  yield* Effect.forEach(queues, (queue, partition) =>
     Effect.gen(function*() {
-      const member = yield* PartitionModule.make(partition, handler, resolved, context)
+      const member = yield* PartitionModule.make(
+        partition,
+        handler,
+        resolved,
+        () => owners.announce(partition),
+        context
+      )
       const handling: HandlingOptions<GivenUp, Delivery> = {
         prefetch: resolved.prefetch,
         ackTimeout: options.ackTimeout,
@@ -114,9 +130,10 @@ const begin = Effect.fnUntraced(function*<E, R, R2>(
         lifecycle: member.lifecycle,
         forgetsDropped: true
       })
-      return { partition, member, worker }
+      members[partition] = { partition, member, worker }
     }).pipe((making) => Effect.flatMap(Scope.fork(scope), (own) => Scope.provide(making, own))), {
-    concurrency: attachConcurrency
+    concurrency: attachConcurrency,
+    discard: true
   })
 
   const health = (): GroupHealth => ({

@@ -23,6 +23,8 @@ import type { Failure, Resolved } from "./options.ts"
 export interface Partition<R> {
   readonly handle: (delivery: Delivery) => Effect.Effect<unknown, GivenUp | HandlerDecision, R>
   readonly lifecycle: Lifecycle
+  /** Another instance has it now; with the handlers that run here all the same. */
+  readonly taken: (handlers: ReadonlyArray<Fiber.Fiber<unknown, unknown>>) => void
   /** Its messages come here. */
   readonly isActive: () => boolean
   /** Since when they come here, or no longer do. */
@@ -37,9 +39,10 @@ export const make = Effect.fnUntraced(function*<E, R, R2>(
   partition: number,
   handler: (delivery: Delivery, partition: number) => Effect.Effect<unknown, E, R>,
   options: Resolved<E, R2>,
+  onAssigned: () => void,
   context: HandlerContext<R2>
 ): Effect.fn.Return<Partition<R>, never, Scope.Scope> {
-  const { drainTimeout, handlerTimeout, onAssigned, onRevoked, retry } = options
+  const { drainTimeout, handlerTimeout, onRevoked, retry } = options
   const clock = yield* Clock.Clock
   const run = yield* FiberSet.makeRuntime<never>()
   // One transition at a time: a partition that comes back waits until it is gone.
@@ -69,10 +72,12 @@ export const make = Effect.fnUntraced(function*<E, R, R2>(
       isActive || delivery.isStale
         ? Effect.void
         : Effect.andThen(
-          told("onAssigned", onAssigned),
+          told("onAssigned", options.onAssigned),
           // Lost meanwhile, it was never here.
           Effect.sync(() => {
-            if (!delivery.isStale) become(true)
+            if (delivery.isStale) return
+            become(true)
+            onAssigned()
           })
         )
     ))
@@ -130,18 +135,21 @@ export const make = Effect.fnUntraced(function*<E, R, R2>(
   const attempt = (delivery: Delivery): Effect.Effect<unknown, GivenUp | HandlerDecision, R> =>
     Effect.catchCause(Effect.suspend(() => once(delivery)), (cause) => again(delivery, cause))
 
+  const lose = (handlers: ReadonlyArray<Fiber.Fiber<unknown, unknown>>): void => {
+    if (!isActive) return
+    become(false)
+    run(turn.withPermit(Effect.andThen(Effect.forEach(handlers, Fiber.await, { discard: true }), revoke)))
+  }
+
   return {
     handle: (delivery) =>
       isActive ? attempt(delivery) : Effect.flatMap(assign(delivery), () => isActive ? attempt(delivery) : giveBack),
     isActive: () => isActive,
     since: () => since,
+    taken: lose,
     lifecycle: {
       onHeld: () => leaving.openUnsafe(),
-      onDetached(handlers) {
-        if (!isActive) return
-        become(false)
-        run(turn.withPermit(Effect.andThen(Effect.forEach(handlers, Fiber.await, { discard: true }), revoke)))
-      },
+      onDetached: lose,
       beforeRelease: turn.withPermit(Effect.suspend(() => {
         if (!isActive) return Effect.void
         become(false)

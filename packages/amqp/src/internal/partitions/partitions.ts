@@ -38,6 +38,9 @@ export const parkingArguments = { "x-delivery-limit": deliveryLimit } as const
 const markerOf = (name: string, count: number): Exchange =>
   AmqpTopology.exchange(`${name}.count`, { internal: true, alternateExchange: `${name}.${count}` })
 
+/** The exchange by which instances hear who has a partition. */
+export const ownersOf = (name: string): Exchange => AmqpTopology.exchange(`${name}.owners`, { type: "fanout" })
+
 /** Reads the count of a marker from the broker's words of its alternate exchange. */
 export const countOf = (name: string, actual: string): number | undefined => {
   const at = actual.indexOf(`${name}.`)
@@ -64,6 +67,7 @@ export const make = (name: string, count: number): Partitions & { readonly marke
   const topology = AmqpTopology.make(
     marker,
     exchange,
+    ownersOf(name),
     parked,
     ...queues,
     ...queues.map((queue, partition) => AmqpTopology.bind(queue, exchange, String(partition)))
