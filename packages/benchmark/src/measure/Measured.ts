@@ -29,7 +29,6 @@ export interface Measured {
 export interface Ratios {
   readonly rate: number
   readonly cpu: number
-  readonly peak: number
 }
 
 /** Sums up turns. */
@@ -48,7 +47,7 @@ const rateOf = ({ messages, seconds }: Sample): number => messages / seconds
 export const ratios = (one: Measured, other: Measured): Ratios => {
   const byRound = (of: (sample: Sample) => number): number =>
     percentile(one.samples.map((sample, round) => of(sample) / of(other.samples[round]!)), 0.5)
-  return { rate: byRound(rateOf), cpu: byRound(cpuOf), peak: one.peakBytes / other.peakBytes }
+  return { rate: byRound(rateOf), cpu: byRound(cpuOf) }
 }
 
 /** Runs an action and measures its cost. */

@@ -3,10 +3,11 @@ import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
 import * as Broker from "../measure/Broker.ts"
 import { Calibration } from "../measure/Noise.ts"
-import { publishChart } from "../report/publishChart.ts"
+import { publishChart } from "../report/charts.ts"
 import * as PublishReport from "../report/PublishReport.ts"
 import { compare } from "../report/Ratios.ts"
 import { writeResults } from "../report/resultFiles.ts"
+import * as contenders from "./contenders.ts"
 import type { PlanOptions } from "./plan.ts"
 import { heats } from "./plan.ts"
 import type { Result } from "./PublishBenchmark.ts"
@@ -30,7 +31,11 @@ export const run = (options: Options) =>
         results.push(...(yield* PublishBenchmark.run(heat, target, calibration, options.profileInto)))
       }
     }
-    const compared = compare(results)
+    const compared = compare(
+      results,
+      ({ bodyBytes, inFlight, server }) => `${server} ${bodyBytes} ${inFlight}`,
+      contenders
+    )
     const noise = calibration.result()
     const remarks = PublishReport.noise(noise, compared)
     yield* Console.log(

@@ -24,3 +24,6 @@ export const baseline: ContenderName = "amqplib, callbacks"
 
 /** The contender with the lowest cost that a client can have. */
 export const floor: ContenderName = "raw socket"
+
+/** What a user of Effect pays anyway; peak memory is compared with that. */
+export const smallestEffect: ContenderName = "Effect.callback"

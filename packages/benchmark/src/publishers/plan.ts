@@ -36,16 +36,16 @@ const each = (contenders: ReadonlyArray<ContenderName>, ...windows: ReadonlyArra
 
 const quick: ReadonlyArray<Entrant> = [
   ...each(["raw socket"], 100),
-  ...each(["amqplib, callbacks"], 100, 1000),
-  ...each(["rabbitmq-client", "amqp-connection-manager", "Effect.callback", "Effect.callback, timeout"], 100),
-  ...each(["effect-amqp publish"], 100),
-  ...each(["effect-amqp publishAll", "effect-amqp sink"], 1000)
+  ...each(["amqplib, callbacks", "Effect.callback"], 100, 1000),
+  ...each(["@cloudamqp/amqp-client", "Effect.callback, timeout"], 100),
+  ...each(["effect-amqp publish", "effect-amqp publishAll", "effect-amqp sink"], 100, 1000)
 ]
 
 const everything: ReadonlyArray<Entrant> = [
   ...each(["raw socket"], 100, 1000),
-  ...each(["amqplib, callbacks"], 1, 100, 1000),
-  ...each([...peers, "Effect.callback", "Effect.callback, timeout"], 100),
+  ...each(["amqplib, callbacks", "Effect.callback"], 1, 100, 1000),
+  ...each(["amqplib, promises", "rascal", "Effect.callback, timeout"], 100),
+  ...each(["rabbitmq-client", "@cloudamqp/amqp-client", "amqp-connection-manager"], 1, 100, 1000),
   ...each(["effect-amqp publish"], 1, 100, 1000),
   ...each(["effect-amqp publishAll", "effect-amqp sink"], 100, 1000)
 ]
@@ -86,8 +86,8 @@ export const heats = (options: PlanOptions): ReadonlyArray<Heat> => {
   if (options.quick) return [heat(256, quick, 3, turn, 500)]
   return [
     heat(256, everything, 5, turn, 1000),
-    heat(16, sized(1000), 4, turn, 1000),
-    heat(16 * 1024, sized(1000), 4, 5000, 500),
-    heat(1024 * 1024, sized(15), 4, 150, 30)
+    heat(16, sized(1000), 3, turn, 1000),
+    heat(16 * 1024, sized(1000), 3, 5000, 500),
+    heat(1024 * 1024, sized(15), 3, 150, 30)
   ]
 }

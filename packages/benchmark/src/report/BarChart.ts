@@ -7,8 +7,8 @@ export interface Bar {
   readonly low: number
   readonly high: number
   readonly text: string
-  /** True for the bars of this library. */
-  readonly own: boolean
+  /** One of ours, one of others, or the floor, which is cut where it is beyond all of them. */
+  readonly kind: "own" | "other" | "floor"
 }
 
 /** Bars of one quantity. */
@@ -30,12 +30,14 @@ const style = `
   .title { font-weight: 600 }
   .own { fill: #6f42c1 }
   .other { fill: #8c959f }
+  .floor { fill: #2da44e }
   .whisker { stroke: #24292f; stroke-width: 1 }
   .note { font-size: 11px; fill: #57606a }
   @media (prefers-color-scheme: dark) {
     text { fill: #e6edf3 }
     .own { fill: #a371f7 }
     .other { fill: #6e7681 }
+    .floor { fill: #3fb950 }
     .whisker { stroke: #e6edf3 }
     .note { fill: #8b949e }
   }`
@@ -44,19 +46,23 @@ const escape = (text: string): string =>
   text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;").replaceAll("\"", "&quot;")
 
 const panelOf = (panel: Panel, left: number): string => {
-  const scale = (panelWidth - labelWidth - valueWidth) / Math.max(...panel.bars.map(({ high }) => high))
+  const most = Math.max(...panel.bars.filter(({ kind }) => kind !== "floor").map(({ high }) => high))
+  const scale = (panelWidth - labelWidth - valueWidth) / most
   const rows = panel.bars.map((bar, row) => {
     const y = top + row * rowHeight
     const middle = y + rowHeight / 2
     const x = left + labelWidth
+    const isCut = bar.high > most
     const at = (value: number) => (x + value * scale).toFixed(1)
     return [
       `<text x="${x - 8}" y="${middle + 4}" text-anchor="end">${escape(bar.label)}</text>`,
-      `<rect class="${bar.own ? "own" : "other"}" x="${x}" y="${y + 4}" width="${
-        (bar.value * scale).toFixed(1)
+      `<rect class="${bar.kind}" x="${x}" y="${y + 4}" width="${
+        (Math.min(bar.value, most) * scale).toFixed(1)
       }" height="${rowHeight - 8}" rx="2"/>`,
-      `<path class="whisker" d="M${at(bar.low)} ${middle}H${at(bar.high)}"/>`,
-      `<text x="${(x + bar.high * scale + 6).toFixed(1)}" y="${middle + 4}">${escape(bar.text)}</text>`
+      ...(isCut ? [] : [`<path class="whisker" d="M${at(bar.low)} ${middle}H${at(bar.high)}"/>`]),
+      `<text x="${(x + Math.min(bar.high, most) * scale + 6).toFixed(1)}" y="${middle + 4}">${
+        escape(isCut ? `… ${bar.text}` : bar.text)
+      }</text>`
     ].join("\n")
   })
   return [`<text class="title" x="${left}" y="${top - 14}">${escape(panel.title)}</text>`, ...rows].join("\n")

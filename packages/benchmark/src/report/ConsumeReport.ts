@@ -1,17 +1,11 @@
 /** The consume benchmark as text. */
 import type { Result } from "../consumers/ConsumeBenchmark.ts"
-import type { Verdict } from "./Bar.ts"
-import { atLeast, atMost } from "./Bar.ts"
+import { consumeVerdicts } from "./Bar.ts"
+import type { Compared } from "./Ratios.ts"
 import { number, ratio, render, verdictText, withSpread } from "./Table.ts"
 
-/** The promises about consuming. */
-export const verdicts = (result: Result): ReadonlyArray<Verdict> =>
-  result.contender !== "effect-amqp" || result.prefetch !== 1000 || result.ratios === undefined ? [] : [
-    atMost("CPU a message", result.ratios.cpu, 1.2),
-    atLeast("messages a second", result.ratios.rate, 0.95)
-  ]
-
 const header = [
+  "server",
   "contender",
   "prefetch",
   "concurrency",
@@ -20,15 +14,16 @@ const header = [
   "CPU µs",
   "ratio",
   "RSS MB",
-  "ratio",
+  "Effect's",
   "bar"
 ]
 
 /** The table. */
-export const table = (results: ReadonlyArray<Result>): string =>
+export const table = (results: ReadonlyArray<Compared<Result>>): string =>
   render(
     header,
     results.map((result) => [
+      result.server,
       result.contender,
       String(result.prefetch),
       String(result.concurrency),
@@ -37,8 +32,8 @@ export const table = (results: ReadonlyArray<Result>): string =>
       withSpread(result.cpu),
       ratio(result.ratios?.cpu),
       number(result.peakBytes / 1e6),
-      ratio(result.ratios?.peak),
-      verdictText(verdicts(result))
+      ratio(result.peak),
+      verdictText(consumeVerdicts(result))
     ]),
-    1
+    2
   )

@@ -2,8 +2,9 @@
 import type { Noise } from "../measure/Noise.ts"
 import { spread } from "../measure/Statistics.ts"
 import { floor } from "../publishers/contenders.ts"
+import type { Result } from "../publishers/PublishBenchmark.ts"
 import { bytes } from "../publishers/PublishBenchmark.ts"
-import { verdicts } from "./Bar.ts"
+import { publishVerdicts } from "./Bar.ts"
 import { machine } from "./noiseText.ts"
 import type { Compared } from "./Ratios.ts"
 import { number, percent, ratio, render, verdictText, withSpread } from "./Table.ts"
@@ -18,14 +19,14 @@ const header = [
   "CPU µs",
   "ratio",
   "RSS MB",
-  "ratio",
+  "Effect's",
   "p50 ms",
   "p99 ms",
   "bar"
 ]
 
 /** The table. */
-export const table = (results: ReadonlyArray<Compared>): string =>
+export const table = (results: ReadonlyArray<Compared<Result>>): string =>
   render(
     header,
     results.map((result) => [
@@ -38,18 +39,18 @@ export const table = (results: ReadonlyArray<Compared>): string =>
       withSpread(result.cpu),
       ratio(result.ratios?.cpu),
       number(result.peakBytes / 1e6),
-      ratio(result.ratios?.peak),
+      ratio(result.peak),
       number(result.latency.p50),
       number(result.latency.p99),
-      verdictText(verdicts(result))
+      verdictText(publishVerdicts(result))
     ]),
     3
   )
 
 /** The cost of `publish` above raw amqplib, and of an `Effect.timeout` around each message, by server. */
-export const timeoutShare = (results: ReadonlyArray<Compared>): ReadonlyArray<string> =>
+export const timeoutShare = (results: ReadonlyArray<Compared<Result>>): ReadonlyArray<string> =>
   [...new Set(results.map(({ server }) => server))].flatMap((server) => {
-    const cpuOf = (contender: Compared["contender"]) =>
+    const cpuOf = (contender: Result["contender"]) =>
       results.find((result) =>
         result.server === server && result.bodyBytes === 256 && result.inFlight === 100 &&
         result.contender === contender
@@ -69,7 +70,7 @@ export const timeoutShare = (results: ReadonlyArray<Compared>): ReadonlyArray<st
   })
 
 /** Says how far the figures can be trusted. */
-export const noise = (noise: Noise, results: ReadonlyArray<Compared>): ReadonlyArray<string> => [
+export const noise = (noise: Noise, results: ReadonlyArray<Compared<Result>>): ReadonlyArray<string> => [
   machine(noise),
   ...results.filter((result) => result.contender === floor && result.bodyBytes === 256).map((result) =>
     `the floor varied by ±${percent(spread(result.cpu))} in CPU and ±${percent(spread(result.rate))} in messages a ` +

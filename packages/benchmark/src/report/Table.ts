@@ -42,5 +42,5 @@ export const verdictText = (verdicts: ReadonlyArray<Verdict>): string => {
   const missed = verdicts.filter((verdict) => !verdict.kept)
   return missed.length === 0
     ? "kept"
-    : `missed: ${missed.map(({ limit, promise }) => `${promise} ${limit}`).join(", ")}`
+    : `missed: ${missed.map(({ limit, promise }) => `${promise} ${number(limit)}`).join(", ")}`
 }

@@ -67,22 +67,20 @@ export const method = (
   ...fields: ReadonlyArray<Buffer>
 ): Buffer => frame(methodFrame, channel, Buffer.concat([integer(classId, 2), integer(methodId, 2), ...fields]))
 
-/** A whole `basic.publish` to the default exchange: persistent and mandatory, as all contenders publish. */
-export const publish = (channel: number, queue: string, body: Uint8Array, frameMax: number): Buffer => {
-  const mandatory = 1
-  const deliveryMode = 0x1000
+/** Frames of a message: its method, its header and its body. */
+const content = (
+  channel: number,
+  methodFrame: Buffer,
+  properties: ReadonlyArray<Buffer>,
+  body: Uint8Array,
+  frameMax: number
+): Buffer => {
   const frames = [
-    method(channel, 60, 40, integer(0, 2), shortString(""), shortString(queue), integer(mandatory, 1)),
+    methodFrame,
     frame(
       headerFrame,
       channel,
-      Buffer.concat([
-        integer(60, 2),
-        integer(0, 2),
-        integer(body.byteLength, 8),
-        integer(deliveryMode, 2),
-        integer(2, 1)
-      ])
+      Buffer.concat([integer(60, 2), integer(0, 2), integer(body.byteLength, 8), ...properties])
     )
   ]
   for (let at = 0; at < body.byteLength; at += frameMax - overhead) {
@@ -90,6 +88,51 @@ export const publish = (channel: number, queue: string, body: Uint8Array, frameM
   }
   return Buffer.concat(frames)
 }
+
+const persistent = integer(2, 1)
+
+/** A whole `basic.publish` to the default exchange: persistent and mandatory, as all contenders publish. */
+export const publish = (channel: number, queue: string, body: Uint8Array, frameMax: number): Buffer => {
+  const mandatory = 1
+  const deliveryMode = 0x1000
+  return content(
+    channel,
+    method(channel, 60, 40, integer(0, 2), shortString(""), shortString(queue), integer(mandatory, 1)),
+    [integer(deliveryMode, 2), persistent],
+    body,
+    frameMax
+  )
+}
+
+/** A whole `basic.deliver` of a persistent message, and where its delivery tag stands. */
+export const deliver = (
+  channel: number,
+  consumerTag: string,
+  queue: string,
+  body: Uint8Array
+): { readonly bytes: Buffer; readonly tagAt: number } => {
+  const contentTypeDeliveryModeMessageId = 0x9080
+  const tag = shortString(consumerTag)
+  return {
+    bytes: content(
+      channel,
+      method(channel, 60, 60, tag, integer(0, 8), integer(0, 1), shortString(""), shortString(queue)),
+      [
+        integer(contentTypeDeliveryModeMessageId, 2),
+        shortString("application/octet-stream"),
+        persistent,
+        shortString("0")
+      ],
+      body,
+      body.byteLength + overhead
+    ),
+    tagAt: 11 + tag.byteLength
+  }
+}
+
+/** A `basic.ack`. */
+export const ack = (channel: number, tag: number, multiple: boolean): Buffer =>
+  method(channel, 60, 80, integer(tag, 8), integer(multiple ? 1 : 0, 1))
 
 /** Called by a reader for each frame. */
 export interface FrameEvents {

@@ -1,9 +1,11 @@
 /**
- * A server that speaks as much AMQP 0-9-1 as it takes to accept a publisher, drops what it gets and confirms it at once,
- * with `multiple` for all that came in one read, as RabbitMQ does. In front of it the client is the limit, not the broker.
+ * A server that speaks as much AMQP 0-9-1 as it takes to accept a publisher and a consumer. It drops what it gets and
+ * confirms it at once, with `multiple` for all that came in one read, as RabbitMQ does; and it feeds a consumer with
+ * messages without end, as many as the prefetch allows. In front of it the client is the limit, not the broker.
  */
 import type { AddressInfo, Socket } from "node:net"
 import { createServer } from "node:net"
+import { Feed } from "./Feed.ts"
 import * as Frames from "./Frames.ts"
 
 const heartbeatMillis = 5000
@@ -22,11 +24,19 @@ interface Channel {
   published: number
   acknowledged: number
   bodyLeft: number
+  prefetch: number
+  feed: Feed | undefined
+  /** The delivery tag of the next message. */
+  nextTag: number
 }
+
+const shortStringAt = (bytes: Buffer, at: number): string => bytes.toString("utf8", at + 1, at + 1 + bytes[at]!)
+const tagAt = (bytes: Buffer, at: number): number => bytes.readUInt32BE(at) * 2 ** 32 + bytes.readUInt32BE(at + 4)
 
 const serve = (socket: Socket): void => {
   const channels = new Map<number, Channel>()
   let greeted = false
+  let consumers = 0
   let answers: Array<Buffer> = []
 
   const complete = (channel: Channel) => {
@@ -46,18 +56,50 @@ const serve = (socket: Socket): void => {
         case 10_050:
           return answer(51)
         case 20_010:
-          channels.set(number, { published: 0, acknowledged: 0, bodyLeft: 0 })
+          channels.set(number, {
+            published: 0,
+            acknowledged: 0,
+            bodyLeft: 0,
+            prefetch: 0,
+            feed: undefined,
+            nextTag: 1
+          })
           return answer(11, Frames.longString(""))
         case 20_040:
           channels.delete(number)
           return answer(41)
         case 40_010:
-        case 60_010:
         case 85_010:
           return answer(11)
+        case 60_010:
+          channels.get(number)!.prefetch = bytes.readUInt16BE(at + 4)
+          return answer(11)
+        case 60_020: {
+          const queue = shortStringAt(bytes, at + 2)
+          const asked = shortStringAt(bytes, at + 3 + bytes[at + 2]!)
+          const consumerTag = asked === "" ? `consumer-${++consumers}` : asked
+          const channel = channels.get(number)!
+          channel.feed = new Feed(number, consumerTag, queue, channel.prefetch, channel.nextTag)
+          return answer(21, Frames.shortString(consumerTag))
+        }
+        case 60_030: {
+          const channel = channels.get(number)!
+          channel.nextTag = channel.feed?.nextTag ?? channel.nextTag
+          channel.feed = undefined
+          return answer(31, Frames.shortString(shortStringAt(bytes, at)))
+        }
+        case 60_080:
+        case 60_120:
+          return channels.get(number)!.feed?.settle(tagAt(bytes, at), (bytes[at + 8]! & 1) === 1)
+        case 60_090:
+          return channels.get(number)!.feed?.settle(tagAt(bytes, at), false)
         case 50_010: {
-          const name = bytes.toString("utf8", at + 3, at + 3 + bytes[at + 2]!)
-          return answer(11, Frames.shortString(name), Frames.integer(0, 4), Frames.integer(0, 4))
+          return answer(
+            11,
+            Frames.shortString(shortStringAt(bytes, at + 2)),
+            Frames.integer(0, 4),
+            Frames.integer(0, 4)
+          )
         }
         case 50_030:
           return answer(31, Frames.integer(0, 4))
@@ -97,7 +139,11 @@ const serve = (socket: Socket): void => {
     for (const [number, channel] of channels) {
       if (channel.acknowledged === channel.published) continue
       channel.acknowledged = channel.published
-      answers.push(Frames.method(number, 60, 80, Frames.integer(channel.published, 8), Frames.integer(1, 1)))
+      answers.push(Frames.ack(number, channel.published, true))
+    }
+    for (const { feed } of channels.values()) {
+      const deliveries = feed?.take()
+      if (deliveries !== undefined) answers.push(deliveries)
     }
     if (answers.length === 0) return
     socket.write(answers.length === 1 ? answers[0]! : Buffer.concat(answers))

@@ -2,10 +2,17 @@
 declare module "rascal" {
   import type { EventEmitter } from "node:events"
 
+  interface Subscription {
+    on(event: "error", listener: (error: unknown) => void): this
+    on(event: "message", listener: (message: unknown, content: unknown, ackOrNack: () => void) => void): this
+    cancel(): Promise<void>
+  }
+
   class BrokerAsPromised {
     static create(config: object): Promise<BrokerAsPromised>
     on(event: "error", listener: (error: unknown) => void): this
     publish(name: string, body: Buffer): Promise<EventEmitter>
+    subscribe(name: string): Promise<Subscription>
     shutdown(): Promise<void>
   }
 
