@@ -66,12 +66,11 @@ export const makeConnection = (
   model.on("blocked", (reason: string) => events.onBlocked(reason))
   model.on("unblocked", () => events.onUnblocked())
 
-  const writer = writeTogether(connection)
+  const byNumber = new Map<number, ChannelState>()
+  const writer = writeTogether(connection, readTogether(connection, byNumber))
   connection.stream.on("drain", () => {
     for (const channel of channels) channel.drained()
   })
-  const byNumber = new Map<number, ChannelState>()
-  readTogether(connection, byNumber)
   const closeBecause = connection.closeBecause.bind(connection)
   connection.closeBecause = (...args) => {
     closeBecause(...args)

@@ -14,9 +14,13 @@ import { methodId } from "./internals.ts"
  * Reads what the broker sends: messages and confirms go to the channels, and to amqplib what belongs to its
  * conversations.
  *
- * What breaks the protocol throws a `WireError` into amqplib's loop, which ends the connection with it.
+ * What breaks the protocol throws a `WireError` into amqplib's loop, which ends the connection with it. Returns a function
+ * that says whether the socket is being read, as it is inside the callbacks of what came.
  */
-export const readTogether = (connection: Connection, byNumber: ReadonlyMap<number, ChannelState>): void => {
+export const readTogether = (
+  connection: Connection,
+  byNumber: ReadonlyMap<number, ChannelState>
+): () => boolean => {
   const stateOf = (channel: number): ChannelState => byNumber.get(channel)!
   const reader = new FrameReader({
     isOpen: (channel) => byNumber.has(channel),
@@ -34,6 +38,7 @@ export const readTogether = (connection: Connection, byNumber: ReadonlyMap<numbe
   const { stream } = connection
   const decode = connection.recvFrame.bind(connection)
   let isBroken = false
+  let isReading = false
 
   /** Finds the next frame for amqplib; `undefined` once all has been read that came. */
   const next = (): Buffer | undefined => {
@@ -53,16 +58,21 @@ export const readTogether = (connection: Connection, byNumber: ReadonlyMap<numbe
   if (connection.rest.length > 0) reader.push(connection.rest)
   connection.recvFrame = () => {
     if (isBroken) return false
+    isReading = true
     try {
       const frame = next()
+      // Otherwise amqplib takes the frame, and comes again.
+      isReading = frame !== undefined
       if (frame === undefined) return false
       connection.rest = frame
       return decode()
     } catch (error) {
+      isReading = false
       isBroken = true
       throw error
     }
   }
+  return () => isReading
 }
 
 const unasked = (what: string, channel: number): WireError =>

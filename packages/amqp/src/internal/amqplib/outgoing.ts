@@ -9,10 +9,15 @@ import type { Connection } from "./internals.ts"
  * Writes what amqplib writes through a writer of ours, together with messages and acknowledgements: what was asked for
  * first leaves first.
  */
-export const writeTogether = (connection: Connection): Writer => {
+export const writeTogether = (connection: Connection, isReading: () => boolean): Writer => {
   const writer = new FrameWriter(connection.stream, {
     frameMax: connection.frameMax,
-    schedule: setImmediate,
+    // While the socket is read, more may be written in answer. What is written later in a turn leaves when its task is
+    // over: to wait for the next turn would cost those who go one message at a time a question to the kernel each.
+    schedule(flush) {
+      if (isReading()) setImmediate(flush)
+      else process.nextTick(flush)
+    },
     onWrite() {
       connection.sentSinceLastCheck = true
     }

@@ -11,6 +11,7 @@ export type Batch = NonEmptyReadonlyArray<Delivery>
 /** How a batch is gathered. */
 export interface BatcherOptions {
   readonly size: number
+  readonly now: () => number
   /** Calls back when the window is over; returns a function that stops it. */
   readonly startWindow: (onOver: () => void) => () => void
   readonly onBatch: (batch: Batch, arrivedAt: number) => void
@@ -27,9 +28,9 @@ export class Batcher {
     this.#options = options
   }
 
-  offer(delivery: Delivery, arrivedAt: number): void {
+  offer(delivery: Delivery): void {
     if (this.#batch.push(delivery) === 1) {
-      this.#arrivedAt = arrivedAt
+      this.#arrivedAt = this.#options.now()
       this.#stopWindow = this.#options.startWindow(() => this.#close())
     }
     if (this.#batch.length === this.#options.size) this.#close()

@@ -25,8 +25,8 @@ export interface DispatcherOptions<T> {
   readonly isPartial: (value: unknown) => boolean
   /** Starts the failure policy after a handler that did not succeed, or only in part. */
   readonly resolve: (portion: Portion<T>, exit: Exit.Exit<unknown, unknown>) => Fiber.Fiber<PortionFate>
-  /** Writes the fate of a portion, and counts it. */
-  readonly onSettled: (portion: Portion<T>, fate: PortionFate) => void
+  /** Writes the fate of a portion, and counts it; told the time by the clock. */
+  readonly onSettled: (portion: Portion<T>, fate: PortionFate, now: number) => void
   /** Writes and counts what was settled since the last flush. */
   readonly flush: () => void
 }
@@ -47,6 +47,10 @@ export class Dispatcher<T> {
   #isPumpDue = false
   #isFlushDue = false
   #onIdle: (() => void) | undefined
+  /** The time, read when the present batch of frames began to come. */
+  #arrivedAt = 0
+  /** The time, as long as no code of users has run since it was read. */
+  #now: number | undefined
 
   constructor(options: DispatcherOptions<T>) {
     this.#options = options
@@ -71,10 +75,11 @@ export class Dispatcher<T> {
     for (let i = this.#head; i < this.#buffer.length; i++) yield this.#buffer[i]!
   }
 
-  /** Takes a portion in, inside a driver callback; its handler begins after that. */
-  offer(content: T, arrivedAt: number): void {
+  /** Takes a portion in, inside a driver callback, which has arrived with it or before; its handler begins after that. */
+  offer(content: T, arrivedAt?: number): void {
     if (this.#state === "Stopped") return
-    this.#buffer.push(new Portion(content, arrivedAt))
+    if (!this.#isPumpDue) this.#arrivedAt = Monotonic.millis(this.#options.clock)
+    this.#buffer.push(new Portion(content, arrivedAt ?? this.#arrivedAt))
     if (this.#isPumpDue) return
     this.#isPumpDue = true
     this.#options.wakeLater(() => {
@@ -125,6 +130,7 @@ export class Dispatcher<T> {
     // A handler that ends while another begins is seen by the loop that is already running.
     if (this.#isPumping) return
     this.#isPumping = true
+    this.#now = undefined
     while (this.#busy.size < this.#options.concurrency) {
       const portion = this.#take()
       if (portion === undefined) break
@@ -171,7 +177,8 @@ export class Dispatcher<T> {
 
   #begin(portion: Portion<T>): void {
     portion.state = "Handling"
-    portion.startedAt = Monotonic.millis(this.#options.clock)
+    portion.startedAt = this.#now ?? Monotonic.millis(this.#options.clock)
+    this.#now = undefined
     this.#busy.add(portion)
     let fiber: Fiber.Fiber<unknown, unknown>
     try {
@@ -203,7 +210,9 @@ export class Dispatcher<T> {
 
   #settle(portion: Portion<T>, fate: PortionFate): void {
     portion.state = "Settled"
-    this.#options.onSettled(portion, fate)
+    // The next handler begins now, if it does not have to wait.
+    this.#now = Monotonic.millis(this.#options.clock)
+    this.#options.onSettled(portion, fate, this.#now)
   }
 
   #finish(portion: Portion<T>, fate: PortionFate): void {

@@ -1,12 +1,14 @@
 /**
  * Portions: what a handler is given at once, a delivery or a batch of them, and how deliveries become portions.
  */
+import * as Clock from "effect/Clock"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
 import * as FiberSet from "effect/FiberSet"
 import type * as Scope from "effect/Scope"
 import type { Delivery } from "../../AmqpDelivery.ts"
+import * as Monotonic from "../monotonic.ts"
 import type { Batch } from "./batcher.ts"
 import { Batcher } from "./batcher.ts"
 import type { Fate } from "./fate.ts"
@@ -51,12 +53,12 @@ export interface PortionKind<T> {
   /** Writes the fate of a portion; returns for how many messages it was written. */
   readonly settle: (content: T, fate: Fate) => number
   /** Makes portions of deliveries. */
-  readonly intake: (offer: (content: T, arrivedAt: number) => void) => Effect.Effect<Intake, never, Scope.Scope>
+  readonly intake: (offer: (content: T, arrivedAt?: number) => void) => Effect.Effect<Intake, never, Scope.Scope>
 }
 
 /** Takes deliveries in; called inside driver callbacks. */
 export interface Intake {
-  readonly offer: (delivery: Delivery, arrivedAt: number) => void
+  readonly offer: (delivery: Delivery) => void
   /** Forgets the deliveries that are no portion yet, and returns them. */
   readonly forget: () => ReadonlyArray<Delivery>
 }
@@ -67,7 +69,7 @@ export const singly: PortionKind<Delivery> = {
   all: (delivery) => [delivery],
   of: (delivery) => delivery,
   settle: (delivery, fate) => write(delivery, fate) ? 1 : 0,
-  intake: (offer) => Effect.succeed({ offer, forget: () => [] })
+  intake: (offer) => Effect.succeed({ offer: (delivery) => offer(delivery), forget: () => [] })
 }
 
 /** Batches of at most `size` deliveries, gathered for at most `within`. */
@@ -82,9 +84,10 @@ export const inBatches = (size: number, within: Duration.Duration): PortionKind<
     return open.filter((delivery) => write(delivery, fate)).length
   },
   intake: (onBatch) =>
-    Effect.map(FiberSet.makeRuntime<never>(), (runFork) =>
+    Effect.zipWith(FiberSet.makeRuntime<never>(), Clock.Clock, (runFork, clock) =>
       new Batcher({
         size,
+        now: () => Monotonic.millis(clock),
         onBatch,
         startWindow(onOver) {
           const fiber = runFork(Effect.andThen(Effect.sleep(within), Effect.sync(onOver)))

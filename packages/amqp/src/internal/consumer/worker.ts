@@ -19,7 +19,6 @@ import { labelOf } from "../connection/queueName.ts"
 import { AmqpConnection } from "../connection/service.ts"
 import type { Session } from "../connection/session.ts"
 import type { Acknowledgements } from "../delivery/acknowledgements.ts"
-import * as Monotonic from "../monotonic.ts"
 import * as WakeLater from "../wakeLater.ts"
 import { keyTemplate } from "../wire/destination.ts"
 import { guard } from "./ackTimeout.ts"
@@ -227,12 +226,14 @@ const begin = Effect.fnUntraced(function*<T, E, R>(
   })
 
   const ownAnnotations = Context.get(context, References.CurrentLogAnnotations)
+  const hasOwnAnnotations = Object.keys(ownAnnotations).length > 0
   const contextOf = (content: T): Context.Context<Exclude<R, Scope.Scope>> => {
     const { deliveryTag, messageId } = portions.first(content)
     return Context.add(
       context,
       References.CurrentLogAnnotations,
-      { ...ownAnnotations, queue, deliveryTag, messageId }
+      // A copy costs more than a message may.
+      hasOwnAnnotations ? { ...ownAnnotations, queue, deliveryTag, messageId } : { queue, deliveryTag, messageId }
     )
   }
 
@@ -274,13 +275,13 @@ const begin = Effect.fnUntraced(function*<T, E, R>(
             isInterrupted
           })
       ),
-    onSettled({ content, startedAt }, fate) {
+    onSettled({ content, startedAt }, fate, now) {
       if (fate === "giveBack" || noAck) {
         for (const delivery of portions.all(content)) if (fate !== "each") settleOne(delivery, fate)
       } else if (fate !== "each") count(fate, portions.settle(content, onWire(fate)))
       if (startedAt !== undefined) {
         const hasFailed = fate !== "ack" && fate !== "each" && fate !== "giveBack"
-        metrics.handled(Monotonic.millis(clock) - startedAt, hasFailed)
+        metrics.handled(now - startedAt, hasFailed)
       }
     },
     flush: () => pace(on?.acknowledgements.isPressing === true)
@@ -337,7 +338,7 @@ const begin = Effect.fnUntraced(function*<T, E, R>(
     },
     onDelivery(delivery) {
       metrics.delivered++
-      if (held === undefined) intake.offer(delivery, Monotonic.millis(clock))
+      if (held === undefined) intake.offer(delivery)
       else held.push(delivery)
     },
     onDetached() {

@@ -122,7 +122,7 @@ export const start = Effect.fnUntraced(function*<E, R>(
     },
     intake: (offer) =>
       Effect.succeed({
-        offer(delivery, arrivedAt) {
+        offer(delivery) {
           const offset = offsetOf(delivery.properties)
           if (offset === undefined) {
             // It is not acknowledged: it goes back to its queue when the reader ends.
@@ -133,7 +133,7 @@ export const start = Effect.fnUntraced(function*<E, R>(
           else if (isWanted?.(readableHeaders(delivery.properties)?.["x-stream-filter-value"]) === false) {
             progress.finish(offset)
             delivery.ackUnsafe(false)
-          } else offer(delivery, arrivedAt)
+          } else offer(delivery)
         },
         forget: () => []
       })
