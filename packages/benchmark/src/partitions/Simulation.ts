@@ -29,7 +29,7 @@ export interface Options {
   readonly seed: number
   readonly partitions: number
   readonly keys: number
-  /** As many as there may be at once; it begins with half of them. */
+  /** As many as there may be at once; it begins with most of them. */
   readonly instances: number
   readonly rounds: number
   /** Breaks the order on purpose, to show that it would be seen. */
@@ -213,7 +213,7 @@ const simulate = Effect.fnUntraced(function*(
 
   // On the way, acknowledgements can be lost.
   yield* broker.setLatency(latencyMillis)
-  yield* joinSome(Math.max(1, Math.ceil(options.instances / 2)))
+  yield* joinSome(Math.max(1, Math.ceil(options.instances * 0.9)))
   for (let round = 0; round < rounds; round++) {
     const changes = 1 + below(Math.max(2, Math.ceil(options.instances / 10)))
     for (let change = 0; change < changes; change++) {
@@ -221,9 +221,9 @@ const simulate = Effect.fnUntraced(function*(
       yield* TestClock.adjust(1 + below(2 * handlerMillis))
       yield* settled
       const what = below(10)
-      if (instances.length < 2 || (what < 4 && instances.length < options.instances)) yield* joinSome(1)
-      else if (what < 6) yield* leave
-      else if (what < 8) yield* die
+      if (instances.length < 2 || (what < 5 && instances.length < options.instances)) yield* joinSome(1)
+      else if (what < 7) yield* leave
+      else if (what < 9) yield* die
       else yield* reconnect
       yield* pass(50)
       while (sending.pollUnsafe() === undefined) yield* pass(50)
