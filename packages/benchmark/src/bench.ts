@@ -9,6 +9,7 @@ import * as ConsumeCommand from "./consumers/ConsumeCommand.ts"
 import * as ContractCommand from "./contracts/ContractCommand.ts"
 import * as MemoryBrokerCommand from "./memoryBroker/MemoryBrokerCommand.ts"
 import * as PublishCommand from "./publishers/PublishCommand.ts"
+import * as RpcCommand from "./rpc/RpcCommand.ts"
 
 const flags = {
   quick: Flag.Boolean("quick").pipe(
@@ -54,6 +55,9 @@ Command.make("bench", flags, publish).pipe(
     ),
     Command.make("contract", flags, (flags) => ContractCommand.run(optionsOf(flags))).pipe(
       Command.withDescription("Contracts beside what they are made of")
+    ),
+    Command.make("rpc", flags, (flags) => RpcCommand.run(optionsOf(flags))).pipe(
+      Command.withDescription("Calls through RabbitMQ, unary and streams")
     ),
     Command.make("memory-broker", {}, () => MemoryBrokerCommand.run).pipe(
       Command.withDescription("The in-process broker, and its topic routing")
