@@ -33,5 +33,14 @@ export const contents: Array<Section> = [
     connections: "Connections",
     testing: "Testing",
     deployment: "Deployment"
+  }),
+  section("Coming from", "/coming-from", {
+    amqplib: "amqplib",
+    "amqp-connection-manager": "amqp-connection-manager",
+    "rabbitmq-client": "rabbitmq-client",
+    rascal: "rascal",
+    nestjs: "NestJS and golevelup",
+    "effect-messaging": "effect-messaging",
+    "amqp-contract": "amqp-contract"
   })
 ]
