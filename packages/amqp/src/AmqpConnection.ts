@@ -105,7 +105,10 @@ export interface Options {
    * the opening of its channel: at most three times this, and then for its goodbye. Defaults to `10 seconds`.
    */
   readonly operationTimeout?: Duration.Input | undefined
-  /** Bounds the goodbyes of a connection and all its channels together. Defaults to `5 seconds`. */
+  /**
+   * Bounds the goodbyes of a connection and all its channels together; an answer within a second begins it anew. Defaults
+   * to `5 seconds`.
+   */
   readonly closeTimeout?: Duration.Input | undefined
   /** Is shown by the broker's management. Defaults to `effect-amqp`. */
   readonly connectionName?: string | undefined
