@@ -118,7 +118,8 @@ export class ConfirmTimeout extends Reason("ConfirmTimeout")<{
 }
 
 /**
- * The connection ended before the confirm came, and the publisher is set not to publish unconfirmed messages again.
+ * The connection ended before the confirm came, and the publisher is set not to publish unconfirmed messages again; or
+ * the broker closed the connection because of the message.
  *
  * @category reasons
  * @since 0.1.0
@@ -126,12 +127,17 @@ export class ConfirmTimeout extends Reason("ConfirmTimeout")<{
 export class ConnectionLost extends Reason("ConnectionLost")<{
   readonly published: Published
   readonly cause: AmqpError
+  /** Is `true` if the broker closed the connection when the message was the only one that can be the cause. */
+  readonly isCulprit: boolean
 }> {
   get isRetryable(): boolean {
-    return true
+    return !this.isCulprit
   }
   override get message(): string {
-    return `the connection was lost before the confirm came: ${this.cause.reason.message}`
+    return this.isCulprit
+      ? `the broker closes the connection because of the message, which was sent alone at last: ` +
+        `${this.cause.reason.message}. Do not send it again as it is`
+      : `the connection was lost before the confirm came: ${this.cause.reason.message}`
   }
 }
 

@@ -3,6 +3,7 @@ import { Arbitrary, Context, Effect } from "effect"
 import type { DriverChannel } from "../../src/AmqpDriver.ts"
 import { AmqpError, ConnectionLost } from "../../src/AmqpError.ts"
 import type { Session } from "../../src/internal/connection/session.ts"
+import { Trial } from "../../src/internal/connection/trial.ts"
 import type { Entry } from "../../src/internal/publisher/entry.ts"
 import * as Entries from "../../src/internal/publisher/entry.ts"
 import { PublisherMetrics } from "../../src/internal/publisher/metrics.ts"
@@ -39,7 +40,7 @@ const make = (maxInFlight: number) => {
     roster,
     new RefusedKinds(),
     { _tag: "Main", divert: nothing },
-    { onResting: nothing, onHeldBack: nothing },
+    { onResting: nothing, onHeldBack: nothing, onTurn: nothing },
     () => 0
   )
   const channel = {
@@ -56,7 +57,7 @@ const make = (maxInFlight: number) => {
       written.length = 0
       queue.attach({
         channel,
-        session: { blocked: undefined } as Session,
+        session: { blocked: undefined, trial: new Trial() } as Session,
         onDraining: nothing,
         onDrained: nothing
       })

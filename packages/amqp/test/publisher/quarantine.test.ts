@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Arbitrary, Context, Effect, Exit, Fiber, Layer, Schedule } from "effect"
 import type { AmqpDriver, AmqpMessage, PublishError } from "effect-amqp"
-import { AmqpError, AmqpPublisher, AmqpTopology, CurrentDriver } from "effect-amqp"
+import { AmqpConnection, AmqpError, AmqpPublisher, AmqpTopology, CurrentDriver } from "effect-amqp"
 import { AmqpMemory } from "effect-amqp-memory"
 import { pass } from "effect-amqp-test-rig/VirtualTime"
 import { TestClock } from "effect/testing"
@@ -203,6 +203,139 @@ describe("a message that closes the channel of an AmqpPublisher", () => {
         yield* broker.setLatency(0)
       }).pipe(Effect.provide(Virtual.layer(), { local: true })),
     { arbitrary: { runs: 25 } }
+  )
+})
+
+/** What RabbitMQ says of a message that it cannot handle, and of one whose bytes it cannot read. */
+const hangUps: ReadonlyArray<readonly [number, string]> = [
+  [541, "INTERNAL_ERROR"],
+  [502, "SYNTAX_ERROR - unknown field type"],
+  [505, "UNEXPECTED_FRAME"]
+]
+
+describe("a message that closes the connection of an AmqpPublisher", () => {
+  for (const at of [0, 100, 200]) {
+    for (const [replyCode, replyText] of hangUps) {
+      it.effect(`costs itself only, with ${replyCode}, as number ${at} of 201`, () =>
+        Effect.gen(function*() {
+          const broker = yield* AmqpMemory.AmqpMemory
+          const publisher = yield* AmqpPublisher.AmqpPublisher
+          yield* broker.refuse({ on: "publish", messageId: "bad", replyCode, replyText })
+          yield* broker.setLatency("2 millis")
+          yield* pass(2000)
+          const publishing = yield* begin(
+            Effect.flip(publisher.publishAll(batchWith(paid("x", { messageId: "bad" }), at)))
+          )
+          // One end among the others, at least one more alone, and the pauses of a second between sessions.
+          yield* pass(4500, 100)
+          const { failures } = yield* Fiber.join(publishing)
+          assert.deepStrictEqual(failures.map(({ index }) => index), [at])
+          assert.deepInclude(failures[0].error.reason, {
+            _tag: "ConnectionLost",
+            published: "unknown",
+            isCulprit: true
+          })
+          assert.isFalse(failures[0].error.isRetryable)
+          assert.include(failures[0].error.message, `${replyCode} ${replyText}`)
+          const written = yield* copies
+          assert.strictEqual(written.size, 200)
+          assert.isAtMost(Math.max(...written.values()), 3)
+          yield* broker.setLatency(0)
+        }).pipe(Effect.provide(Virtual.layer())))
+    }
+  }
+
+  it.effect("ends two sessions at most, and one more for each one like it", () =>
+    Effect.gen(function*() {
+      const broker = yield* AmqpMemory.AmqpMemory
+      const connection = yield* AmqpConnection.AmqpConnection
+      yield* broker.refuse({ on: "publish", messageId: "bad", replyCode: 541, replyText: "INTERNAL_ERROR" })
+      const bad = paid("x", { messageId: "bad", priority: 9 })
+      const epochs: Array<number> = []
+      for (let round = 0; round < 3; round++) {
+        yield* pass(5000)
+        const publishing = yield* begin(Effect.flip(publish(bad)))
+        yield* pass(4000, 100)
+        assert.deepInclude((yield* Fiber.join(publishing)).reason, { _tag: "ConnectionLost", isCulprit: true })
+        const state = yield* connection.state
+        assert.strictEqual(state._tag, "Connected")
+        if (state._tag === "Connected") epochs.push(state.epoch)
+      }
+      // The session to consume has an epoch, too.
+      assert.deepStrictEqual(epochs, [4, 5, 6])
+    }).pipe(Effect.provide(Virtual.layer())))
+
+  it.effect("costs messages of another publisher on the connection no failure", () =>
+    Effect.gen(function*() {
+      const broker = yield* AmqpMemory.AmqpMemory
+      const one = yield* AmqpPublisher.AmqpPublisher
+      const other = yield* AmqpPublisher.make()
+      yield* broker.refuse({ on: "publish", messageId: "bad", replyCode: 541, replyText: "INTERNAL_ERROR" })
+      yield* broker.setLatency("2 millis")
+      yield* pass(2000)
+      const failing = yield* begin(Effect.flip(one.publishAll(batchWith(paid("x", { messageId: "bad" }), 100))))
+      const healthy = yield* begin(other.publishAll(
+        Array.from({ length: 200 }, (_, i) => paid(i, { messageId: `other-${i}`, priority: i % 10 }))
+      ))
+      yield* pass(4500, 100)
+      yield* Fiber.join(healthy)
+      const { failures } = yield* Fiber.join(failing)
+      assert.deepStrictEqual(failures.map(({ index }) => index), [100])
+      assert.deepInclude(failures[0].error.reason, { _tag: "ConnectionLost", isCulprit: true })
+      yield* broker.setLatency(0)
+    }).pipe(Effect.provide(Virtual.layer()), Effect.scoped))
+
+  it.effect("in RabbitMQ since 4.0: one to a missing exchange with a long name that is not ASCII", () =>
+    Effect.gen(function*() {
+      const publisher = yield* AmqpPublisher.AmqpPublisher
+      yield* pass(2000)
+      const exchange = `${"\u00e9".repeat(100)}${"x".repeat(50)}`
+      const publishing = yield* begin(
+        Effect.flip(publisher.publishAll(batchWith({ exchange, routingKey: "x", body: "bad" }, 100)))
+      )
+      yield* pass(4500, 100)
+      const { failures } = yield* Fiber.join(publishing)
+      assert.deepStrictEqual(failures.map(({ index }) => index), [100])
+      assert.deepInclude(failures[0].error.reason, { _tag: "ConnectionLost", isCulprit: true })
+    }).pipe(Effect.provide(Virtual.layer())))
+
+  it.effect.prop(
+    "never costs a healthy message its confirm, under a load that comes by itself on two publishers",
+    {
+      script: Arbitrary.array(between(0, 39), { minLength: 20, maxLength: 80 }),
+      latency: between(0, 15)
+    },
+    ({ latency, script }) =>
+      Effect.gen(function*() {
+        const broker = yield* AmqpMemory.AmqpMemory
+        const publishers = [
+          yield* AmqpPublisher.make({ confirmTimeout: "30 seconds" }),
+          yield* AmqpPublisher.make({
+            confirmTimeout: "30 seconds"
+          })
+        ]
+        yield* broker.setLatency(latency)
+        yield* broker.refuse({ on: "publish", messageId: "bad", replyCode: 541, replyText: "INTERNAL_ERROR" })
+        yield* pass(2000)
+        const good: Array<Fiber.Fiber<void, PublishError.PublishError>> = []
+        const bad: Array<Fiber.Fiber<PublishError.PublishError, void>> = []
+        for (const [index, draw] of script.entries()) {
+          const publisher = publishers[draw % 2]!
+          if (draw < 2) {
+            bad.push(yield* begin(Effect.flip(publisher.publish(paid("x", { messageId: "bad", priority: draw })))))
+          } else good.push(yield* begin(publisher.publish(paid(index, { messageId: `good-${index}` }))))
+          yield* TestClock.adjust(draw)
+        }
+        yield* pass(6000, 200)
+        yield* pass(25_000)
+        for (const fiber of good) yield* Fiber.join(fiber)
+        for (const fiber of bad) {
+          const { reason } = yield* Fiber.join(fiber)
+          assert.notStrictEqual(reason._tag, "ConfirmTimeout")
+        }
+        yield* broker.setLatency(0)
+      }).pipe(Effect.scoped, Effect.provide(Virtual.layer(), { local: true })),
+    { arbitrary: { runs: 15 } }
   )
 })
 

@@ -92,6 +92,29 @@ describeWithSharedBroker("publishing to RabbitMQ", () => {
       }).pipe(Effect.provide(application(url)))
     }))
 
+  it.live("a message that closes the connection, as some names do since 4.0, fails, and the other 199 are confirmed", () =>
+    Effect.gen(function*() {
+      const { url } = yield* SharedRabbitMq.make
+      yield* Effect.gen(function*() {
+        const publisher = yield* AmqpPublisher.AmqpPublisher
+        const exchange = `${"\u00e9".repeat(100)}${"x".repeat(50)}`
+        const results = yield* Effect.forEach(
+          Array.from({ length: 200 }, (_, i) => i),
+          (i) =>
+            Effect.result(publisher.publish({ exchange: i === 77 ? exchange : "", routingKey: "numbers", body: i })),
+          { concurrency: "unbounded" }
+        )
+        assert.strictEqual(confirmed(results).length, 199)
+        const guilty = results[77]!
+        assert.isTrue(Result.isFailure(guilty))
+        if (Result.isFailure(guilty)) {
+          assert.include(["ExchangeNotFound", "ConnectionLost"], guilty.failure.reason._tag)
+          assert.isFalse(guilty.failure.isRetryable)
+        }
+        assert.strictEqual((yield* drained("numbers")).size, 199)
+      }).pipe(Effect.provide(application(url)))
+    }))
+
   it.live("messages that go on naming a missing exchange fail, each not published, and all others are confirmed", () =>
     Effect.gen(function*() {
       const { url } = yield* SharedRabbitMq.make

@@ -12,6 +12,7 @@ import { AmqpError, OperationTimeout } from "../../AmqpError.ts"
 import { DeclaredQueues } from "./declaredQueues.ts"
 import type { Goodbyes } from "./goodbyes.ts"
 import type { Lifeline } from "./lifeline.ts"
+import { Trial } from "./trial.ts"
 
 const timedOut = (operation: string, deadline: Duration.Duration): AmqpError =>
   new AmqpError({ operation, reason: new OperationTimeout({ millis: Duration.toMillis(deadline) }) })
@@ -32,6 +33,8 @@ export class Session {
   readonly #goodbyes: Goodbyes
   /** The queues that topologies have declared on this session. */
   readonly queues = new DeclaredQueues()
+  /** Whose turn it is to be alone, of the messages of all publishers that may have this session ended. */
+  readonly trial = new Trial()
 
   constructor(options: {
     readonly epoch: number

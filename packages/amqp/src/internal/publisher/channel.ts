@@ -80,6 +80,9 @@ export const make = Effect.fnUntraced(function*(
     },
     onHeldBack(until) {
       runFork(pumpAt(until))
+    },
+    onTurn() {
+      wakeLater(() => queue.pump())
     }
   }, now)
 

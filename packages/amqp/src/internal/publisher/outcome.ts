@@ -28,7 +28,7 @@ export const unroutable = (entry: Entry, returned: DriverReturn): PublishErrorRe
 export const lost = (cause: AmqpError): PublishErrorReason =>
   cause.reason._tag === "ConnectionLost" || cause.reason._tag === "ProtocolFailed" ||
     cause.reason._tag === "OperationTimeout"
-    ? new PublishError.ConnectionLost({ published: "unknown", cause })
+    ? new PublishError.ConnectionLost({ published: "unknown", cause, isCulprit: false })
     : new PublishError.ChannelClosed({ published: "unknown", cause })
 
 /** What only the session can tell to be wrong with a message; the broker would close the channel or the connection. */

@@ -36,6 +36,8 @@ export interface QueueEvents {
   readonly onResting: (entry: Entry) => void
   /** Waiting messages are held back; call `pump` at this time. */
   readonly onHeldBack: (until: number) => void
+  /** The turn of another publisher's message is over; call `pump` when the driver's callback is. */
+  readonly onTurn: () => void
 }
 
 /** Whose messages a queue has: any, of which it diverts those that belong into quarantine; or those in quarantine. */
@@ -66,6 +68,10 @@ interface Off {
   /** The session of the last channel. */
   readonly session: Session | undefined
 }
+
+/** Tells if a message was alone on the session when the broker closed it, whichever publisher it is of. */
+const isTried = (error: AmqpError, session: Session): boolean =>
+  Culprits.isHangUp(error) && session.trial.only !== undefined
 
 /** All messages of one channel of a publisher. */
 export class PublishQueue implements Holder {
@@ -190,23 +196,27 @@ export class PublishQueue implements Holder {
       if (entry.returned === undefined || entry.state === "Abandoned") open.push(entry)
       else this.#roster.settle(entry, Outcomes.unroutable(entry, entry.returned))
     }
-    const culprit = Culprits.isRefusal(error) ? this.#culprit(error, open) : undefined
+    const culprit = this.#culprit(error, open, at.session)
     this.#at = { _tag: "Off", wasReplaced: at.isDraining || culprit !== undefined, session: at.session }
-    if (this.#lane._tag === "Quarantine") this.#lane.turns.reset()
+    this.#endTurns(at.session, open, error)
     if (culprit !== undefined) this.#convict(culprit, open)
-    this.#takeBack(open.filter((entry) => entry.state === "InFlight"), error, culprit !== undefined)
+    const suspicion = culprit !== undefined || isTried(error, at.session) ? 1 : 2
+    this.#takeBack(open.filter((entry) => entry.state === "InFlight"), error, suspicion)
     for (const entry of open) if (entry.state === "Abandoned") entry.state = "Settled"
     this.#tell()
   }
 
   /** Finds what can have had the channel closed: what the text names, or the only message that it can be. */
-  #culprit(error: AmqpError, open: ReadonlyArray<Entry>): Culprit | undefined {
+  #culprit(error: AmqpError, open: ReadonlyArray<Entry>, session: Session): Culprit | undefined {
+    const isHangUp = Culprits.isHangUp(error)
+    if (!isHangUp && !Culprits.isRefusal(error)) return undefined
     const named = Culprits.named(error)
     if (named !== undefined && open.some((entry) => named.fits(entry.encoded))) return named
     const [only] = open
-    return only !== undefined && open.length === 1 && this.#mustBeAlone(only)
-      ? Culprits.alone(error, only)
-      : undefined
+    // Of a connection's end it can be the cause only if no other publisher had such a message there.
+    const isAlone = only !== undefined && open.length === 1 && this.#mustBeAlone(only) &&
+      (!isHangUp || session.trial.only === only)
+    return isAlone ? Culprits.alone(error, only) : undefined
   }
 
   /**
@@ -230,11 +240,11 @@ export class PublishQueue implements Holder {
   }
 
   /** Publishes again what was in flight, or fails it; into quarantine with what may have had the channel closed. */
-  #takeBack(entries: ReadonlyArray<Entry>, error: AmqpError, isCauseKnown: boolean): void {
-    const isRefusal = Culprits.isRefusal(error)
+  #takeBack(entries: ReadonlyArray<Entry>, error: AmqpError, suspicion: 1 | 2): void {
+    const isRefusal = Culprits.isRefusal(error) || Culprits.isHangUp(error)
     if (this.#options.unconfirmed === "fail") {
       for (const entry of entries) {
-        if (isRefusal && !isCauseKnown) this.#refused.add(ofLikes(entry.encoded))
+        if (isRefusal && suspicion === 2) this.#refused.add(ofLikes(entry.encoded))
         this.#roster.settle(entry, Outcomes.lost(error))
       }
       return
@@ -242,7 +252,7 @@ export class PublishQueue implements Holder {
     const again: Array<Entry> = []
     for (const entry of entries) {
       entry.state = "Waiting"
-      if (isRefusal) entry.suspicion = suspect(entry, isCauseKnown ? 1 : 2)
+      if (isRefusal) entry.suspicion = suspect(entry, suspicion)
       if (this.#lane._tag === "Main" && isSuspect(entry)) this.#lane.divert(entry)
       else again.push(entry)
     }
@@ -269,9 +279,12 @@ export class PublishQueue implements Holder {
     ) {
       if (entry.nacked?.on === at) return this.#drain(at)
       if (this.#lane._tag === "Quarantine") {
-        const until = this.#lane.turns.heldUntil(this.#mustBeAlone(entry), window.isAbandoned, now)
+        const mustBeAlone = this.#mustBeAlone(entry)
+        const until = this.#lane.turns.heldUntil(mustBeAlone, window.isAbandoned, now) ??
+          (mustBeAlone ? session.trial.heldUntil(now) : undefined)
         if (until !== undefined) {
           this.#holdBack(until)
+          if (mustBeAlone) session.trial.whenFree(this.#events.onTurn)
           break
         }
       } else if (!this.#refused.isEmpty && this.#refused.has(entry.encoded)) {
@@ -292,6 +305,12 @@ export class PublishQueue implements Holder {
       if (!this.#write(at, entry, now)) return
     }
     this.#waiting.compact()
+  }
+
+  #endTurns({ trial }: Session, open: ReadonlyArray<Entry>, error: AmqpError): void {
+    if (this.#lane._tag === "Quarantine") this.#lane.turns.reset()
+    // When the connection is closed, others have yet to hear whose turn it was.
+    if (!Culprits.isHangUp(error)) { for (const entry of open) trial.end(entry) }
   }
 
   #holdBack(until: number): void {
@@ -316,7 +335,11 @@ export class PublishQueue implements Holder {
     entry.writtenAt = now
     entry.state = "InFlight"
     entry.returned = undefined
-    if (this.#lane._tag === "Quarantine") this.#lane.turns.written(entry, this.#mustBeAlone(entry))
+    if (this.#lane._tag === "Quarantine") {
+      const mustBeAlone = this.#mustBeAlone(entry)
+      this.#lane.turns.written(entry, mustBeAlone)
+      if (mustBeAlone) at.session.trial.begin(entry, now)
+    }
     at.window.add(entry)
     return true
   }
@@ -342,7 +365,10 @@ export class PublishQueue implements Holder {
 
   /** Handles the answer for one message, and tells if it was confirmed. */
   #answered(at: On, entry: Entry, ack: boolean, now: number): boolean {
-    if (this.#lane._tag === "Quarantine") this.#lane.turns.answered(entry)
+    if (this.#lane._tag === "Quarantine") {
+      this.#lane.turns.answered(entry)
+      at.session.trial.end(entry)
+    }
     if (!this.#refused.isEmpty) this.#refused.clear(entry.encoded)
     if (entry.suspicion !== undefined) {
       absolveLikes(entry.suspicion, this.#waiting.all())
