@@ -22,7 +22,7 @@ import { AmqpConnection } from "./internal/connection/service.ts"
 import type { Session } from "./internal/connection/session.ts"
 import { Acknowledgements } from "./internal/delivery/acknowledgements.ts"
 import type { Named } from "./internal/named.ts"
-import { nameOf } from "./internal/named.ts"
+import { nameOf, queueTypeOf } from "./internal/named.ts"
 import { Refused, shortString, tableSize } from "./internal/wire/limits.ts"
 
 const TypeId = "~effect-amqp/AmqpChannel"
@@ -106,12 +106,19 @@ export interface AmqpChannel {
   readonly declareQueue: (queue: QueueToDeclare) => Effect.Effect<QueueInfo, AmqpError>
   /** Counts the ready messages and the consumers of a queue; fails with `NotFound` if it is missing. */
   readonly checkQueue: (queue: Named<"Queue">) => Effect.Effect<QueueInfo, AmqpError>
-  /** Deletes a queue and returns how many messages were deleted with it; 0 if there is no such queue. */
+  /**
+   * Deletes a queue and returns how many messages were deleted with it; 0 if there is no such queue. `ifUnused` and
+   * `ifEmpty` are for classic queues, and are refused with `InvalidMessage` for the value of another: RabbitMQ ends the
+   * connection of who gives them for a quorum queue, and deletes a stream whatever they say.
+   */
   readonly deleteQueue: (
     queue: Named<"Queue">,
     options?: { readonly ifUnused?: boolean | undefined; readonly ifEmpty?: boolean | undefined }
   ) => Effect.Effect<number, AmqpError>
-  /** Removes the ready messages of a queue and returns how many; fails with `NotFound` if the queue is missing. */
+  /**
+   * Removes the ready messages of a queue and returns how many; fails with `NotFound` if the queue is missing, and with
+   * `InvalidMessage` for the value of a stream, for whose name RabbitMQ ends the connection.
+   */
   readonly purgeQueue: (queue: Named<"Queue">) => Effect.Effect<number, AmqpError>
   /** Routes messages of an exchange to a queue; fails with `NotFound` if either is missing. */
   readonly bindQueue: (
@@ -126,7 +133,8 @@ export interface AmqpChannel {
   ) => Effect.Effect<void, AmqpError>
   /**
    * Takes the next message of a queue, or none if the queue is empty; fails with `NotFound` if the queue is missing. The
-   * message is to be acknowledged, unless `noAck` lets the broker forget it at once.
+   * message is to be acknowledged, unless `noAck` lets the broker forget it at once. Fails with `InvalidMessage` for the
+   * value of a stream, for whose name RabbitMQ ends the connection: read it with `AmqpConsumer`.
    */
   readonly get: (
     queue: Named<"Queue">,
@@ -177,6 +185,29 @@ export interface Options {
 
 const refuse = (operation: string, refused: Refused): AmqpError =>
   new AmqpError({ operation, reason: new InvalidMessage(refused) })
+
+/** Refuses what RabbitMQ answers with the end of the connection, or with a loss, where the queue's value tells. */
+const refusedFor = (
+  queue: Named<"Queue">,
+  asked: "get" | "purgeQueue" | "ifUnused" | "ifEmpty"
+): Refused | undefined => {
+  const type = queueTypeOf(queue)
+  switch (asked) {
+    case "get":
+    case "purgeQueue":
+      return type !== "stream" ? undefined : new Refused(
+        "queue",
+        `"${nameOf(queue)}" is a stream, which keeps its messages; ` +
+          (asked === "get" ? "read it with AmqpConsumer" : "delete it, or let it forget by x-max-age")
+      )
+    default:
+      return type === "quorum"
+        ? new Refused(asked, "RabbitMQ has it for classic queues only; look with checkQueue, and leave it out")
+        : type === "stream"
+        ? new Refused(asked, "RabbitMQ deletes a stream whatever it says; leave it out")
+        : undefined
+  }
+}
 
 interface Opened {
   readonly channel: DriverChannel
@@ -296,6 +327,8 @@ const open = Effect.fnUntraced(function*(
   const get: AmqpChannel["get"] = (queue, options) => {
     const name = nameOf(queue)
     const operation = `get ${name}`
+    const refused = refusedFor(queue, "get")
+    if (refused !== undefined) return Effect.fail(refuse(operation, refused))
     return Effect.gen(function*() {
       if (opened?.known.has(name) !== true) yield* checkQueue(queue)
       const { channel, deliveries, known, session } = yield* connection.withSession(
@@ -374,7 +407,9 @@ const open = Effect.fnUntraced(function*(
     deleteQueue: (queue, options) =>
       alone(
         `deleteQueue ${nameOf(queue)}`,
-        checked([["queue", nameOf(queue)]]),
+        checked([["queue", nameOf(queue)]]) ??
+          (options?.ifUnused === true ? refusedFor(queue, "ifUnused") : undefined) ??
+          (options?.ifEmpty === true ? refusedFor(queue, "ifEmpty") : undefined),
         (channel) =>
           channel.deleteQueue(nameOf(queue), {
             ifUnused: options?.ifUnused === true,
@@ -384,7 +419,7 @@ const open = Effect.fnUntraced(function*(
     purgeQueue: (queue) =>
       alone(
         `purgeQueue ${nameOf(queue)}`,
-        checked([["queue", nameOf(queue)]]),
+        checked([["queue", nameOf(queue)]]) ?? refusedFor(queue, "purgeQueue"),
         (channel) => channel.purgeQueue(nameOf(queue))
       ),
     bindQueue: (queue, exchange, options) =>

@@ -204,6 +204,11 @@ export class Delivery {
     return this.#channel?.origin
   }
 
+  /** @internal Says that it came of a stream, where every fate ends in an acknowledgement. */
+  get isAcknowledgedOnly(): boolean {
+    return this.#channel?.acknowledgesOnly === true
+  }
+
   /** @internal */
   get isSettled(): boolean {
     return this.#settled || this.#channel?.isSettled(this.deliveryTag) === true

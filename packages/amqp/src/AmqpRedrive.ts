@@ -16,10 +16,10 @@ import type { Delivery } from "./AmqpDelivery.ts"
 import type { AmqpError } from "./AmqpError.ts"
 import * as AmqpMessage from "./AmqpMessage.ts"
 import * as AmqpPublisher from "./AmqpPublisher.ts"
-import { count } from "./internal/checkOptions.ts"
+import { count, invalid } from "./internal/checkOptions.ts"
 import { queueHeader } from "./internal/delivery/retryHeaders.ts"
 import type { Named } from "./internal/named.ts"
-import { nameOf } from "./internal/named.ts"
+import { nameOf, queueTypeOf } from "./internal/named.ts"
 import type { PublishError } from "./PublishError.ts"
 
 /**
@@ -104,6 +104,9 @@ export const redrive = Effect.fnUntraced(function*(
 ): Effect.fn.Return<Redriven, AmqpError | PublishError, AmqpConnection> {
   const connection = yield* AmqpConnection
   const queue = nameOf(from)
+  if (queueTypeOf(from) === "stream") {
+    return yield* invalid("from", `"${queue}" is a stream, which keeps what is moved; read it with AmqpConsumer`)
+  }
   const { to, where } = options
   const inFlight = yield* count("inFlight", options.inFlight ?? 500, maxPrefetch)
   const max = options.max === undefined ? undefined : yield* count("max", options.max, Number.MAX_SAFE_INTEGER)

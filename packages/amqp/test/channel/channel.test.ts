@@ -115,6 +115,25 @@ describe("AmqpChannel", () => {
       assert.deepInclude(yield* channel.checkQueue("invoices"), { messageCount: 0 })
     }).pipe(Effect.provide(Virtual.layer())))
 
+  it.effect("looks at a queue twice a second for a minute on one session", () =>
+    Effect.gen(function*() {
+      const channel = yield* AmqpChannel.AmqpChannel
+      const connection = yield* AmqpConnection.AmqpConnection
+      const epochs = Effect.map(
+        connection.health,
+        ({ sessions }) => sessions.map((session) => session._tag === "Connected" ? session.epoch : session._tag)
+      )
+      yield* channel.checkQueue("invoices")
+      yield* TestClock.adjust("2 seconds")
+      const before = yield* epochs
+      yield* Effect.forEach(
+        Array.from({ length: 120 }),
+        () => Effect.andThen(channel.checkQueue("invoices"), TestClock.adjust("500 millis")),
+        { discard: true }
+      )
+      assert.deepStrictEqual(yield* epochs, before)
+    }).pipe(Effect.provide(Virtual.layer())))
+
   it.effect("get gives none from an empty queue", () =>
     Effect.gen(function*() {
       const channel = yield* AmqpChannel.AmqpChannel

@@ -53,14 +53,14 @@ for (const version of versions) {
       on(
         version,
         Effect.gen(function*() {
-          yield* send(20)
+          yield* send(60)
           for (let restart = 0; restart < 8; restart++) {
             yield* visit(
               AmqpConsumer.make(jobs, () => Effect.never, { concurrency: 3, drainTimeout: "1 second" }),
               1000
             )
           }
-          assert.deepStrictEqual([yield* depth("jobs"), yield* depth("dead")], [20, 0])
+          assert.deepStrictEqual([yield* depth("jobs"), yield* depth("dead")], [60, 0])
         })
       ))
 
@@ -68,7 +68,7 @@ for (const version of versions) {
       on(
         version,
         Effect.gen(function*() {
-          yield* send(20)
+          yield* send(60)
           let acked = 0
           for (let run = 0; run < 10; run++) {
             yield* AmqpConsumer.stream(jobs).pipe(
@@ -77,7 +77,43 @@ for (const version of versions) {
             )
             yield* settled
           }
-          assert.deepStrictEqual([acked, yield* depth("jobs"), yield* depth("dead")], [10, 10, 0])
+          assert.deepStrictEqual([acked, yield* depth("jobs"), yield* depth("dead")], [10, 50, 0])
+        })
+      ))
+
+    it.effect("loses no message to a worker that keeps the order and whose handlers hang", () =>
+      on(
+        version,
+        Effect.gen(function*() {
+          yield* send(3)
+          for (let restart = 0; restart < 8; restart++) {
+            yield* visit(
+              AmqpConsumer.make(jobs, () => Effect.never, { keepOrder: true, drainTimeout: "1 second" }),
+              1000
+            )
+          }
+          assert.deepStrictEqual([yield* depth("jobs"), yield* depth("dead")], [3, 0])
+        })
+      ))
+
+    it.effect("loses no message to handlers that end one by one at the end of the scope", () =>
+      on(
+        version,
+        Effect.gen(function*() {
+          yield* send(100)
+          let handled = 0
+          for (let restart = 0; restart < 8; restart++) {
+            yield* visit(
+              AmqpConsumer.make(
+                jobs,
+                () => Effect.andThen(Effect.sleep(990 + (handled * 37) % 200), Effect.sync(() => handled++)),
+                { concurrency: 5 }
+              ),
+              1000
+            )
+          }
+          assert.isAbove(handled, 30)
+          assert.deepStrictEqual([yield* depth("jobs"), yield* depth("dead")], [100 - handled, 0])
         })
       ))
 

@@ -79,6 +79,48 @@ describe("a queue without a dead letter exchange", () => {
   })
 })
 
+describe("a dead letter target that does not exist", () => {
+  const targets = [
+    ["exchange", { deadLetterExchange: "missing" }],
+    ["queue", { deadLetterExchange: "", deadLetterRoutingKey: "missing" }]
+  ] as const
+  it.effect.each(targets)(
+    "is named when the consumer attaches, and what is lost counts as dropped: %s",
+    ([kind, to]) => {
+      const lines: Array<string> = []
+      const broken = AmqpTopology.queue("broken", to)
+      return onLossy(Effect.gen(function*() {
+        yield* AmqpTopology.declare(AmqpTopology.make(broken))
+        const publisher = yield* AmqpPublisher.AmqpPublisher
+        yield* publisher.publish({ routingKey: "broken", body: "payment", messageId: "payment-1" })
+        const consumer = yield* AmqpConsumer.make(broken, () => Effect.fail("database is down"))
+        yield* settled
+        assert.deepInclude(yield* consumer.counts, { dropped: 1, deadLettered: 0 })
+        assert.isTrue(
+          lines.some((line) =>
+            line.startsWith(`AMQP consumer drops what it refuses: the dead letter ${kind}`) && line.includes("missing")
+          )
+        )
+        assert.include(
+          lines.find((line) => line.startsWith("AMQP message dropped")),
+          "payment-1"
+        )
+      })).pipe(Effect.provide(said(lines)))
+    }
+  )
+
+  it.effect("is not feared where the consumer says that its dead letters are kept", () => {
+    const lines: Array<string> = []
+    const broken = AmqpTopology.queue("broken", { deadLetterExchange: "missing" })
+    return onLossy(Effect.gen(function*() {
+      yield* AmqpTopology.declare(AmqpTopology.make(broken))
+      yield* AmqpConsumer.make(broken, () => Effect.void, { deadLetters: true })
+      yield* settled
+      assert.isFalse(lines.some((line) => line.startsWith("AMQP consumer drops")))
+    })).pipe(Effect.provide(said(lines)))
+  })
+})
+
 describe("a handler's own decision", () => {
   for (
     const [name, decision, expected] of [

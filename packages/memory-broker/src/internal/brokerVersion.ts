@@ -45,7 +45,10 @@ export interface Dialect {
   readonly refusesTypeOnChannel: boolean
   /** Before 4.3 a mandatory direct reply that was delivered was returned all the same. */
   readonly returnsReplies: boolean
-  /** Before 4.3 a `basic.nack` that requeued counted as a failed delivery. Reject and a closed channel always do. */
+  /**
+   * Before 4.3 a `basic.nack` that requeued counted as a failed delivery. Reject and a closed channel always do; since 4.3
+   * the closed channel also counts for those of many nacks that it had no time to hand on.
+   */
   readonly countsNacks: boolean
   /** Since 4.3 quorum queues tell how often a message came back, failed or not. */
   readonly tellsAcquired: boolean
@@ -83,7 +86,7 @@ export interface Dialect {
   readonly hasClassicLeaders: boolean
   /** Before 4.3 an `x-max-age` that does not begin with a digit closed the connection. */
   readonly failsAtAge: boolean
-  /** Since 4.0 dead letters can go into a stream. Before, they were lost on the way. */
+  /** Since 4.0 dead letters can go into a stream. Before, they were lost on the way unless they went at least once. */
   readonly deadLettersIntoStreams: boolean
   /** Since 3.13 a reader of a stream may filter, and a filter value that is no text closes the connection. */
   readonly filtersStreams: boolean

@@ -3,7 +3,7 @@
  */
 import { Confirms } from "./confirms.ts"
 import type { ChannelEvent, MethodId } from "./frames.ts"
-import type { Consumer, Queue } from "./queue.ts"
+import type { Consumer, Queue, ReturnCause } from "./queue.ts"
 import type { Entry } from "./readyMessages.ts"
 import type { ReplyFault } from "./replyFault.ts"
 import type { Timer } from "./timers.ts"
@@ -29,6 +29,13 @@ export interface Unacked {
   isTakenBack: boolean
 }
 
+/** Requeues of a channel that are on their way to a quorum queue. */
+export interface Requeues {
+  count: number
+  /** Those that wait until the others have arrived, and are forgotten when the channel closes before. */
+  readonly late: Array<{ readonly unacked: ReadonlyArray<Unacked>; readonly cause: ReturnCause }>
+}
+
 /** A connection as the broker keeps it. */
 export interface Connection {
   readonly peer: Peer
@@ -46,6 +53,7 @@ export interface Channel {
   readonly consumers: Map<string, Consumer>
   /** By delivery tag, in the order of the tags. */
   readonly unacked: Map<number, Unacked>
+  requeues: Requeues | undefined
   publishSequence: number
   deliverySequence: number
   prefetch: number
@@ -65,6 +73,7 @@ export const makeChannel = (connection: Connection, number: number, confirm: boo
   confirms: new Confirms(),
   consumers: new Map(),
   unacked: new Map(),
+  requeues: undefined,
   publishSequence: 0,
   deliverySequence: 0,
   prefetch: 0,

@@ -5,12 +5,16 @@
 import type { DriverDelivery, WireProperties } from "effect-amqp/AmqpDriver"
 import type { AckTimeouts } from "./ackTimeouts.ts"
 import type { Dialect } from "./brokerVersion.ts"
-import type { Channel, Unacked } from "./channel.ts"
+import type { Channel, Requeues, Unacked } from "./channel.ts"
 import type { DueWork } from "./dueWork.ts"
 import type { Consumer, Queue, ReturnCause } from "./queue.ts"
 import type { Entry } from "./readyMessages.ts"
 import { preconditionFailed } from "./replyFault.ts"
 import type { Timers } from "./timers.ts"
+
+// RabbitMQ hands so many requeues of a channel on to a quorum queue at once; the others wait until those are written.
+const maxRequeuesAtOnce = 32
+const requeueMillis = 10
 
 export class Deliveries {
   readonly #timers: Timers
@@ -79,14 +83,14 @@ export class Deliveries {
   nack(channel: Channel, deliveryTag: number, multiple: boolean, requeue: boolean): void {
     this.#assertRefusable(channel, deliveryTag, multiple)
     const unacked = this.#take(channel, deliveryTag, multiple)
-    if (requeue) this.#requeue(unacked, "nack")
+    if (requeue) this.#giveBack(channel, unacked, "nack")
     else this.#discard(unacked, this.#dialect.countsNacks)
   }
 
   reject(channel: Channel, deliveryTag: number, requeue: boolean): void {
     this.#assertRefusable(channel, deliveryTag, false)
     const unacked = this.#take(channel, deliveryTag, false)
-    if (requeue) this.#requeue(unacked, "reject")
+    if (requeue) this.#giveBack(channel, unacked, "reject")
     else this.#discard(unacked, true)
   }
 
@@ -113,7 +117,8 @@ export class Deliveries {
 
   /** Gives back everything that is out on a channel that is closed. */
   abandon(channel: Channel): void {
-    const unacked = [...channel.unacked.values()]
+    const late = channel.requeues?.late.splice(0) ?? []
+    const unacked = [...late.flatMap(({ unacked }) => unacked), ...channel.unacked.values()]
     channel.unacked.clear()
     this.#requeue(unacked, "close")
   }
@@ -151,6 +156,27 @@ export class Deliveries {
       queue.settled(consumer)
       this.#due.touch(queue)
     }
+  }
+
+  /** Requeue, where it matters no faster than RabbitMQ does. */
+  #giveBack(channel: Channel, unacked: ReadonlyArray<Unacked>, cause: ReturnCause): void {
+    if (this.#dialect.countsNacks || !unacked.some(({ queue }) => queue.settings.type === "quorum")) {
+      this.#requeue(unacked, cause)
+      return
+    }
+    const requeues = channel.requeues ??= this.#beginRequeues(channel)
+    if (++requeues.count > maxRequeuesAtOnce) requeues.late.push({ unacked, cause })
+    else this.#requeue(unacked, cause)
+  }
+
+  #beginRequeues(channel: Channel): Requeues {
+    this.#timers.schedule(this.#timers.now + requeueMillis, () => {
+      const late = channel.requeues?.late ?? []
+      channel.requeues = undefined
+      for (const { cause, unacked } of late) this.#requeue(unacked, cause)
+      this.#due.carryOut()
+    })
+    return { count: 0, late: [] }
   }
 
   #requeue(unacked: ReadonlyArray<Unacked>, cause: ReturnCause): void {

@@ -72,7 +72,9 @@ export class DueWork implements QueueHost {
       dialect: this.#dialect
     })
     for (const target of queue.vhost.route(deadLetterExchange, buried)) {
-      if (target.settings.type === "stream" && !this.#dialect.deadLettersIntoStreams) continue
+      const isLost = target.settings.type === "stream" && !queue.settings.deadLettersAtLeastOnce &&
+        !this.#dialect.deadLettersIntoStreams
+      if (isLost) continue
       if (reason !== "rejected" && isCycle(buried, target.name)) continue
       target.offer(buried, now, this.#dialect.keepsCounts && entry.failed > 0 ? entry : undefined)
       this.touch(target)

@@ -24,6 +24,8 @@ export interface QueueSettings {
   readonly overflow: Overflow
   readonly deadLetterExchange: string | undefined
   readonly deadLetterRoutingKey: string | undefined
+  /** Waits for the confirm of where a dead letter goes. */
+  readonly deadLettersAtLeastOnce: boolean
   /** 0 is a queue without priorities. */
   readonly maxPriority: number
   readonly singleActiveConsumer: boolean
@@ -262,6 +264,8 @@ export const readSettings = (
     overflow: overflow as Overflow,
     deadLetterExchange,
     deadLetterRoutingKey,
+    deadLettersAtLeastOnce: type === "quorum" && overflow === "reject-publish" &&
+      text("x-dead-letter-strategy") === "at-least-once",
     maxPriority: whole("x-max-priority", 0, 255) ?? 0,
     singleActiveConsumer,
     // RabbitMQ accepts any value here, and reads only whole numbers.

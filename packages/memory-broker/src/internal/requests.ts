@@ -170,10 +170,11 @@ export class Requests {
         `cannot delete ${what}. queue.delete operations with ${flag} flag set are not supported by quorum queues`
       )
     }
-    if (request.ifEmpty && queue.messageCount > 0) throw preconditionFailed(`${what} not empty`)
-    if (request.ifUnused && queue.consumers.length > 0) throw preconditionFailed(`${what} in use`)
-    // RabbitMQ does not count the messages of a stream.
-    const count = queue.settings.type === "stream" ? 0 : queue.messageCount
+    // RabbitMQ deletes a stream whatever is asked, and does not count its messages.
+    const isStream = queue.settings.type === "stream"
+    if (!isStream && request.ifEmpty && queue.messageCount > 0) throw preconditionFailed(`${what} not empty`)
+    if (!isStream && request.ifUnused && queue.consumers.length > 0) throw preconditionFailed(`${what} in use`)
+    const count = isStream ? 0 : queue.messageCount
     vhost.deleteQueue(queue)
     return count
   }

@@ -3,7 +3,7 @@ import { Effect } from "effect"
 import type { Arguments } from "effect-amqp/AmqpDriver"
 import { Broker } from "./Broker.ts"
 import * as Client from "./Client.ts"
-import { suite } from "./Suite.ts"
+import { rows, suite } from "./Suite.ts"
 
 const withQuorum = Effect.fnUntraced(function*(args: Arguments = {}) {
   const channel = yield* Client.session
@@ -24,6 +24,8 @@ const abandon = Effect.fnUntraced(function*(name: string) {
   yield* channel.close
   yield* Client.settle
 })
+
+const until = (isSo: () => boolean) => Effect.repeat(Client.elapse("50 millis"), { until: isSo, times: 200 })
 
 /** What `basic.get` says of a message that was never delivered before. */
 const countOfNone = Effect.map(Broker, ({ version }) => version < 4 ? 0 : undefined)
@@ -246,6 +248,32 @@ export const quorumQueues = suite("quorum queues", {
       ["3", yield* countOfNone]
     ])
   }),
+  ...rows(["one nack", "a nack each"] as const, (way) => [
+    `many messages that ${way} gives back as their channel closes count ` +
+    (way === "one nack" ? "none since 4.3" : "in part since 4.3, when the end overtakes them"),
+    Effect.gen(function*() {
+      const { version } = yield* Broker
+      const channel = yield* withQuorum()
+      yield* Client.fill(channel, "q", ...Array.from({ length: 200 }, (_, i) => String(i)))
+      const connection = yield* Client.connect()
+      const first = yield* Client.open(connection)
+      yield* first.prefetch(300)
+      const { received } = yield* Client.consume(first, "q", { tag: "first" })
+      yield* until(() => received.length === 200)
+      yield* first.cancel("first")
+      if (way === "one nack") first.nackUnsafe(200, true, true)
+      else for (const { deliveryTag } of received) first.nackUnsafe(deliveryTag, false, true)
+      yield* first.close
+      const second = yield* Client.open(connection)
+      yield* second.prefetch(300)
+      const again = yield* Client.consume(second, "q")
+      yield* until(() => again.received.length === 200)
+      const counted = again.received.filter((delivery) => count(delivery) !== undefined).length
+      if (version < 4.03) assert.strictEqual(counted, 200)
+      else if (way === "one nack") assert.strictEqual(counted, 0)
+      else assert.isAbove(counted, 0)
+    })
+  ]),
   "a quorum queue drops from its head when it is full": Effect.gen(function*() {
     const channel = yield* withQuorum({ "x-max-length": 2 })
     yield* Client.fill(channel, "q", "1", "2", "3")

@@ -161,6 +161,15 @@ export const streams = suite("streams", {
       "NOT_IMPLEMENTED - queue.purge not supported by stream queues queue 's' in vhost '/'"
     )
   }),
+  ...rows([{ ifEmpty: true, ifUnused: false }, { ifEmpty: false, ifUnused: true }], (options) => [
+    `a stream with messages and a reader is deleted ${options.ifEmpty ? "if empty" : "if unused"}`,
+    Effect.gen(function*() {
+      const { channel, connection } = yield* withStream()
+      yield* append(channel, "1")
+      yield* read(connection, "first")
+      assert.strictEqual(yield* channel.deleteQueue("s", options), 0)
+    })
+  ]),
   ...rows(["nonsense", ""], (offset) => [
     `an offset of text "${offset}" closes the connection before 4.3, and the channel since`,
     Effect.gen(function*() {
@@ -380,5 +389,19 @@ export const streams = suite("streams", {
     for (let i = 0; i < 50; i++) yield* Client.fill(channel, "s", String(i))
     yield* look
     assert.deepStrictEqual(ends, [undefined, 49])
+  }),
+  "dead letters that go at least once reach a stream": Effect.gen(function*() {
+    const { channel, connection } = yield* withStream()
+    yield* Client.queue(channel, "q", {
+      "x-queue-type": "quorum",
+      "x-overflow": "reject-publish",
+      "x-message-ttl": 100,
+      "x-dead-letter-exchange": "",
+      "x-dead-letter-routing-key": "s",
+      "x-dead-letter-strategy": "at-least-once"
+    })
+    yield* Client.fill(channel, "q", "1")
+    yield* Client.elapse("2 seconds")
+    assert.deepStrictEqual((yield* read(connection, "first")).bodies(), ["1"])
   })
 })

@@ -21,7 +21,7 @@ import type { Session } from "../connection/session.ts"
 import { Acknowledgements } from "../delivery/acknowledgements.ts"
 import * as WakeLater from "../wakeLater.ts"
 import type { QueueTraits } from "./traits.ts"
-import { countsUnbegun, deliveryLimitOn } from "./traits.ts"
+import { countsUnbegun, deliveryLimitOn, hasStreamOffset } from "./traits.ts"
 
 /** What to consume, and how. */
 export interface AttachmentOptions {
@@ -174,9 +174,8 @@ export const attach = Effect.fnUntraced(function*(
       acknowledgesOnly: traits.type === "stream",
       prefetch
     })
-    // Of a queue by name that may be a stream, its deliveries tell; since 4.0 a refusal on a stream harms nobody.
-    const mayBeStream = typeof options.queue === "string" && traits.type === "unknown" &&
-      !isRabbitMqSince(session.driver, 4, 0)
+    // Of a queue by name its first delivery tells; since 4.0 a refusal on a stream harms nobody.
+    let mayBeStream = traits.type === "unknown" && !isRabbitMqSince(session.driver, 4, 0)
     listener.onOpened(acknowledgements, session)
     const tag = options.consumerTag ?? `${consumerTags}-${++consumerCount}`
     yield* session.bounded(
@@ -190,8 +189,9 @@ export const attach = Effect.fnUntraced(function*(
       }, {
         onDelivery(delivery) {
           acknowledgements.delivered(delivery.deliveryTag)
-          if (mayBeStream && delivery.properties.headers?.["x-stream-offset"] !== undefined) {
-            acknowledgements.acknowledgeOnly()
+          if (mayBeStream) {
+            mayBeStream = false
+            if (hasStreamOffset(delivery)) acknowledgements.acknowledgeOnly()
           }
           listener.onDelivery(
             new Delivery(delivery, session.epoch, options.noAck ? undefined : acknowledgements, queue, name)

@@ -33,6 +33,8 @@ import type { Unhandled } from "./fate.ts"
 import type { Retry } from "./options.ts"
 import { parkedHeaders } from "./parkedHeaders.ts"
 import * as RetryQueues from "./retryQueues.ts"
+import type { QueueType } from "./traits.ts"
+import { typeOf } from "./traits.ts"
 
 /** The fate of a message that is not tried again at once. */
 export type Delayed = Extract<Unhandled, "retry" | "park">
@@ -145,13 +147,17 @@ export const copyTo = (routingKey: string, delivery: Delivery, queue: string): M
   }
 }
 
-const compile = Effect.fnUntraced(function*(queue: QueueLike, policy: Retry): Effect.fn.Return<Compiled, AmqpError> {
+const compile = Effect.fnUntraced(function*(
+  queue: QueueLike,
+  policy: Retry,
+  type: QueueType
+): Effect.fn.Return<Compiled, AmqpError> {
   if (typeof queue !== "string" && queue._tag === "ServerNamedQueue") {
     return yield* invalid("a server-named queue is gone with its session, and a delayed message could not come back")
   }
   const name = labelOf(queue)
   const delays = yield* delaysOf(policy.schedule)
-  const { parking, wait, waitQueueOf } = RetryQueues.make(queue, delays, policy)
+  const { parking, wait, waitQueueOf } = RetryQueues.make(queue, delays, policy, type)
   return {
     queues: [...wait, parking],
     parking: parking.name,
@@ -164,16 +170,24 @@ const compile = Effect.fnUntraced(function*(queue: QueueLike, policy: Retry): Ef
   }
 })
 
+/** A stream by name on RabbitMQ before 4.0, whose wait queues were made for a queue of another type. */
+const lostOnTheWay = (queue: string): AmqpError =>
+  invalid(
+    `"${queue}" is a stream, to which RabbitMQ before 4.0 dead-letters nothing from a classic queue; give the stream as a ` +
+      "value with its type"
+  )
+
 /** Makes the topology of a retry; throws an `AmqpError` if the queue or the schedule cannot have one. */
 export const topologyOf = (queue: QueueLike, policy: Retry): Topology => {
-  const exit = Effect.runSyncExit(compile(queue, policy))
+  const exit = Effect.runSyncExit(compile(queue, policy, typeOf(queue)))
   if (Exit.isFailure(exit)) throw Cause.squash(exit.cause)
   return AmqpTopology.make(...exit.value.queues)
 }
 
 /** Delay messages of a queue until the scope ends; a publisher is opened for it when it is first needed. */
 export const make = Effect.fnUntraced(function*(
-  queue: QueueLike
+  queue: QueueLike,
+  type: QueueType
 ): Effect.fn.Return<Delays, never, AmqpConnection | Scope.Scope> {
   const connection = yield* AmqpConnection
   const name = labelOf(queue)
@@ -189,14 +203,14 @@ export const make = Effect.fnUntraced(function*(
     oneAtATime.withPermit(Effect.gen(function*() {
       const before = known.get(policy.schedule)
       if (before !== undefined) return before
-      const compiled = yield* compile(queue, policy)
+      const compiled = yield* compile(queue, policy, type)
       // A policy that makes its schedule anew for each failure names the same queues each time.
       const queues = compiled.queues.filter(({ name }) => !declared.has(name))
       if (queues.length > 0) {
         const problem = problemOf(AmqpTopology.make(...queues))
         if (problem !== undefined) return yield* invalid(problem)
         yield* Scope.provide(
-          connection.register(undefined, (session) => RetryQueues.provideOn(session, queues, compiled.parking)),
+          connection.register(undefined, (session) => RetryQueues.provideOn(session, queues, compiled.parking, type)),
           declarations
         )
       }
@@ -230,9 +244,10 @@ export const make = Effect.fnUntraced(function*(
         const compiled = known.get(policy.schedule)
         return compiled === undefined && isOut(delivery) ? compiledOf(policy) : Effect.succeed(compiled)
       }).pipe(
-        Effect.flatMap((compiled) => {
+        Effect.flatMap((compiled): Effect.Effect<Delayed | undefined, AmqpError | PublishError> => {
           // Asked again, because the declaration of the queues may have waited for the next session.
           if (compiled === undefined || !isOut(delivery)) return Effect.undefined
+          if (type === "unknown" && delivery.isAcknowledgedOnly) return Effect.fail(lostOnTheWay(name))
           const { fate, to } = compiled.next(delivery)
           return Effect.flatMap(Clock.currentTimeMillis, (now) => {
             const copy = copyTo(to, delivery, name)

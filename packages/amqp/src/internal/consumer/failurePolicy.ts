@@ -5,12 +5,15 @@ import * as Cause from "effect/Cause"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type { Delivery } from "../../AmqpDelivery.ts"
-import type { PublishErrorReason } from "../../PublishError.ts"
+import type { AmqpError } from "../../AmqpError.ts"
+import type { PublishError, PublishErrorReason } from "../../PublishError.ts"
+import type { DeadLetterTarget } from "./deadLetterTarget.ts"
 import { HandlerDecision } from "./decision.ts"
 import type { Delays } from "./delayedRetry.ts"
 import type { PortionFate, Unhandled } from "./fate.ts"
 import type { Retry } from "./options.ts"
 import type { QueueTraits } from "./traits.ts"
+import { hasStreamOffset } from "./traits.ts"
 
 /** What a policy may answer for a message whose handler failed with a typed error. */
 export type Outcome =
@@ -43,11 +46,17 @@ export const make = <T, E>(options: {
   readonly keepOrder: boolean
   readonly onFailure: Outcome | ((error: E, content: T) => Outcome)
   readonly delays: Delays
+  /** Where dead letters should go, if that does not exist. */
+  readonly missingTarget: Effect.Effect<DeadLetterTarget | undefined>
   /** Settles one message, and counts it. */
   readonly settle: (delivery: Delivery, fate: Unhandled) => void
 }): (failure: Failure<T, E>) => Effect.Effect<PortionFate> => {
   const { delays, keepOrder, onFailure, queue, settle, traits } = options
   const isStream = traits.type === "stream"
+
+  /** Of a stream by name only its deliveries tell. */
+  const isOfStream = (deliveries: ReadonlyArray<Delivery>): boolean =>
+    isStream || deliveries[0]?.isAcknowledgedOnly === true
 
   const sayOfEach = (
     deliveries: ReadonlyArray<Delivery>,
@@ -63,7 +72,7 @@ export const make = <T, E>(options: {
 
   /** Refuses messages for good, and says by name which of them are lost with that. */
   const refuse = (deliveries: ReadonlyArray<Delivery>): Effect.Effect<"deadLetter" | "drop"> =>
-    isStream
+    isOfStream(deliveries)
       ? Effect.as(
         sayOfEach(deliveries, Effect.logError, "AMQP message passed over: a stream takes no message back"),
         "drop"
@@ -78,17 +87,43 @@ export const make = <T, E>(options: {
         "deadLetter"
       )
       : traits.deadLetters
-      ? Effect.succeed("deadLetter")
+      ? Effect.flatMap(options.missingTarget, (missing) =>
+        missing === undefined
+          ? Effect.succeed("deadLetter")
+          : Effect.as(
+            sayOfEach(
+              deliveries,
+              Effect.logError,
+              `AMQP message dropped: its dead letter ${missing.kind} does not exist`
+            ),
+            "drop"
+          ))
       : Effect.as(
         sayOfEach(deliveries, Effect.logError, "AMQP message dropped: its queue has no dead letter exchange"),
         "drop"
       )
 
+  const isHopeless = (error: AmqpError | PublishError, delivery: Delivery): boolean =>
+    error._tag === "PublishError"
+      ? hopeless.has(error.reason._tag)
+      : error.reason._tag === "InvalidConfiguration" && isOfStream([delivery])
+
   /** Puts messages back; a stream takes none, and goes on. */
   const putBack = (
     deliveries: ReadonlyArray<Delivery>,
     fate: "requeue" | "giveBack"
-  ): Effect.Effect<PortionFate> => isStream ? refuse(deliveries) : Effect.succeed(fate)
+  ): Effect.Effect<PortionFate> =>
+    isOfStream(deliveries) ? refuse(deliveries) : Effect.as(
+      // The message of a stream may have been sent on, so that its offset alone proves nothing.
+      traits.type === "unknown" && deliveries.some(hasStreamOffset)
+        ? Effect.logWarning(
+          "AMQP message has the offset of a stream: if its queue is one, it takes no message back. Give the queue as a " +
+            "value with its type",
+          { queue }
+        )
+        : Effect.void,
+      fate
+    )
 
   /** Copies a message to where its next attempt waits, unless that would multiply it, and settles it then. */
   const delay = (delivery: Delivery, policy: Retry, failure: unknown): Effect.Effect<void> =>
@@ -101,13 +136,13 @@ export const make = <T, E>(options: {
             : Effect.logWarning(fate === "retry" ? "AMQP message will be retried" : "AMQP message parked")
         ),
       onFailure: (error) =>
-        error._tag === "PublishError" && hopeless.has(error.reason._tag)
-          ? Effect.logError("AMQP message cannot be published again, dead-lettering it", { reason: error.message })
+        isHopeless(error, delivery)
+          ? Effect.logError("AMQP message cannot be published again, refusing it", { reason: error.message })
             .pipe(
               Effect.andThen(refuse([delivery])),
               Effect.andThen((fate) => Effect.sync(() => settle(delivery, fate)))
             )
-          : isStream || keepOrder
+          : isOfStream([delivery]) || keepOrder
           ? Effect.logError("AMQP message could not be delayed, trying again", { reason: error.message }).pipe(
             Effect.andThen(Effect.sleep(requeuePause)),
             Effect.andThen(Effect.suspend(() => delay(delivery, policy, failure)))

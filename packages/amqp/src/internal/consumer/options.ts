@@ -214,7 +214,7 @@ export const resolveSource = Effect.fnUntraced(function*(
   if (given !== undefined) yield* checkReading(labelOf(queue), given)
   return {
     queue,
-    traits: noAck ? { ...traits, deadLetters: false } : traits,
+    traits: noAck ? { ...traits, deadLetters: false, deadLetterTarget: undefined } : traits,
     prefetch,
     atOnce,
     exclusive: options.exclusive ?? false,

@@ -13,6 +13,7 @@ import * as BrokerVersion from "../connection/brokerVersion.ts"
 import type { QueueLike } from "../connection/queueName.ts"
 import { labelOf } from "../connection/queueName.ts"
 import type { Session } from "../connection/session.ts"
+import type { QueueType } from "./traits.ts"
 
 /**
  * Names and arguments of the queues of a retry; all of it optional.
@@ -36,15 +37,19 @@ export interface RetryQueues {
   readonly waitQueueOf: (delay: number) => string
 }
 
-/** Makes the queues of some delays. Those of a quorum queue are quorum queues. */
+/**
+ * Makes the queues of some delays. Those of a quorum queue or a stream are quorum queues: RabbitMQ before 4.0 loses what
+ * another queue dead-letters to a stream.
+ */
 export const make = (
   queue: QueueLike,
   delays: ReadonlyArray<number>,
-  options: RetryOptions
+  options: RetryOptions,
+  type: QueueType
 ): RetryQueues => {
   const name = labelOf(queue)
   const durable = typeof queue === "string" || queue._tag === "ServerNamedQueue" || queue.durable
-  const isQuorum = typeof queue !== "string" && queue._tag === "Queue" && queue.arguments["x-queue-type"] === "quorum"
+  const isReplicated = type === "quorum" || type === "stream"
   const waitQueueOf = options.waitQueue ?? ((delay: number) => `${name}.retry.${delay}`)
   const own = options.arguments ?? {}
   return {
@@ -54,7 +59,7 @@ export const make = (
         deadLetterExchange: "",
         deadLetterRoutingKey: name,
         // A quorum queue keeps a message until the queue that it goes back to has confirmed it.
-        ...(isQuorum
+        ...(isReplicated
           ? {
             type: "quorum",
             overflow: "reject-publish",
@@ -64,7 +69,7 @@ export const make = (
       })),
     parking: AmqpTopology.queue(
       options.parkingQueue ?? `${name}.parked`,
-      isQuorum ? { type: "quorum", arguments: own } : { durable, arguments: own }
+      isReplicated ? { type: "quorum", arguments: own } : { durable, arguments: own }
     ),
     waitQueueOf
   }
@@ -77,6 +82,14 @@ const essential: ReadonlySet<string> = new Set([
   "x-dead-letter-routing-key",
   "auto_delete",
   "exclusive"
+])
+
+// RabbitMQ before 4.0 loses what is dead-lettered to a stream, unless it goes at least once.
+const essentialOfStreams: ReadonlySet<string> = new Set([
+  ...essential,
+  "x-queue-type",
+  "x-overflow",
+  "x-dead-letter-strategy"
 ])
 
 /** What the broker has, read from its text: `none`, `the value '5' of type 'signedint'`, or `'true'`. */
@@ -117,7 +130,11 @@ const lookOnce = (session: Session, { name }: Queue): Effect.Effect<void, AmqpEr
   )
 
 /** Declares a queue, or finds that what is there does its job; fails with `TopologyMismatch` where it does not. */
-const provide = Effect.fnUntraced(function*(session: Session, queue: Queue): Effect.fn.Return<void, AmqpError> {
+const provide = Effect.fnUntraced(function*(
+  session: Session,
+  queue: Queue,
+  needed: ReadonlySet<string>
+): Effect.fn.Return<void, AmqpError> {
   let wanted = queue
   const differences: Array<string> = []
   for (;;) {
@@ -133,7 +150,7 @@ const provide = Effect.fnUntraced(function*(session: Session, queue: Queue): Eff
       if (absent === undefined) return
       return yield* absent.reason._tag === "NotFound" && !absent.reason.nodeDown ? error : absent
     }
-    const isUsable = reason._tag === "TopologyMismatch" && !essential.has(reason.argument) &&
+    const isUsable = reason._tag === "TopologyMismatch" && !needed.has(reason.argument) &&
       differences.length < maxDifferences
     if (!isUsable) return yield* error
     differences.push(`${reason.argument}: ${reason.actual}`)
@@ -151,9 +168,11 @@ const provide = Effect.fnUntraced(function*(session: Session, queue: Queue): Eff
 export const provideOn = (
   session: Session,
   queues: ReadonlyArray<Queue>,
-  parking: string
-): Effect.Effect<void, AmqpError> =>
-  Effect.forEach(
+  parking: string,
+  type: QueueType
+): Effect.Effect<void, AmqpError> => {
+  const losesOnTheWay = type === "stream" && !BrokerVersion.isRabbitMqSince(session.driver, 4, 0)
+  return Effect.forEach(
     queues,
     (queue) => {
       // Each look at a parked message counts as a delivery; RabbitMQ before 4.0 would drop it at the first, by -1.
@@ -161,8 +180,10 @@ export const provideOn = (
         queue.arguments["x-delivery-limit"] === undefined && BrokerVersion.isRabbitMqSince(session.driver, 4, 0)
       return provide(
         session,
-        isForLooking ? { ...queue, arguments: { ...queue.arguments, "x-delivery-limit": -1 } } : queue
+        isForLooking ? { ...queue, arguments: { ...queue.arguments, "x-delivery-limit": -1 } } : queue,
+        losesOnTheWay && queue.name !== parking ? essentialOfStreams : essential
       )
     },
     { discard: true }
   )
+}

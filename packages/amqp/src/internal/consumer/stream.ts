@@ -10,10 +10,12 @@ import type { AmqpConnection } from "../../AmqpConnection.ts"
 import type { Delivery } from "../../AmqpDelivery.ts"
 import type { AmqpError } from "../../AmqpError.ts"
 import { isRabbitMqSince } from "../connection/brokerVersion.ts"
+import type { Acknowledgements } from "../delivery/acknowledgements.ts"
 import * as WakeLater from "../wakeLater.ts"
 import type { AttachmentOptions } from "./attachment.ts"
 import { attach } from "./attachment.ts"
 import { write } from "./fate.ts"
+import { slowly, together } from "./giveBack.ts"
 
 /** Consumes until the scope ends. */
 export const make = Effect.fnUntraced(function*(
@@ -24,11 +26,13 @@ export const make = Effect.fnUntraced(function*(
   let buffer: Array<Delivery> = []
   let failure: AmqpError | undefined
   let onChange: (() => void) | undefined
+  let acknowledgements: Acknowledgements | undefined
   /** A delivery counts by what was done with it, so that only those leave that their reader takes. */
   let leaveOneByOne = false
 
   const attachment = yield* attach(connection, options, {
-    onOpened(_acknowledgements, session) {
+    onOpened(opened, session) {
+      acknowledgements = opened
       const { type } = options.traits
       leaveOneByOne = (type === "quorum" || type === "unknown") && isRabbitMqSince(session.driver, 4, 3)
     },
@@ -45,10 +49,21 @@ export const make = Effect.fnUntraced(function*(
   yield* Effect.addFinalizer(() =>
     Effect.andThen(
       attachment.stop,
-      Effect.sync(() => {
+      Effect.suspend(() => {
+        const [next] = buffer
         // Without a cancel, what is nacked would come back at once.
-        if (options.keepOrder) return
-        for (const delivery of buffer) write(delivery, "giveBack")
+        if (options.keepOrder || next === undefined) return Effect.void
+        if (!leaveOneByOne || acknowledgements === undefined) {
+          for (const delivery of buffer) write(delivery, "giveBack")
+          return Effect.void
+        }
+        // The one nack of the others would take it along, and nothing would count it.
+        const inHands = acknowledgements.outstandingBelow(next.deliveryTag)
+        const on = acknowledgements
+        return Effect.andThen(
+          slowly(inHands, (tag) => void on.reject(tag, true)),
+          Effect.sync(() => together(buffer))
+        )
       })
     )
   )

@@ -2,10 +2,13 @@
  * What a consumer needs to know of its queue: from the queue's value, and of a queue by name as little as its consumer
  * says of it.
  */
-import type { Arguments } from "../../AmqpDriver.ts"
+import type { Arguments, WireProperties } from "../../AmqpDriver.ts"
 import { isRabbitMqSince } from "../connection/brokerVersion.ts"
 import type { QueueLike } from "../connection/queueName.ts"
 import type { Session } from "../connection/session.ts"
+import { mayHaveHeader, readableHeaders } from "../wire/properties.ts"
+import type { DeadLetterTarget } from "./deadLetterTarget.ts"
+import { targetOf } from "./deadLetterTarget.ts"
 
 /** The type of a queue; `unknown` where the virtual host or another program decides it. */
 export type QueueType = "classic" | "quorum" | "stream" | "unknown"
@@ -17,6 +20,8 @@ export interface QueueTraits {
   readonly deliveryLimit: number | undefined
   /** The queue has a dead letter exchange; `undefined` where nothing tells. */
   readonly deadLetters: boolean | undefined
+  /** Where the queue's value says that dead letters go, unless its consumer says that they are kept. */
+  readonly deadLetterTarget: DeadLetterTarget | undefined
   readonly singleActiveConsumer: boolean
 }
 
@@ -26,7 +31,8 @@ const unreachable = 1_000_000
 // RabbitMQ's own limit for a queue that has none, since 4.0.
 const defaultDeliveryLimit = 20
 
-const typeOf = (queue: QueueLike): QueueType => {
+/** Reads the type of a queue from its value. */
+export const typeOf = (queue: QueueLike): QueueType => {
   if (typeof queue === "string") return "unknown"
   if (queue._tag === "ServerNamedQueue") return "classic"
   switch (queue.arguments["x-queue-type"]) {
@@ -38,6 +44,13 @@ const typeOf = (queue: QueueLike): QueueType => {
   // The replicated types are durable, and have no priorities.
   return !queue.durable || "x-max-priority" in queue.arguments ? "classic" : "unknown"
 }
+
+/** Tells a message of a stream: it has its offset, and none is marked as redelivered. */
+export const hasStreamOffset = (
+  { properties, redelivered }: { readonly properties: WireProperties; readonly redelivered: boolean }
+): boolean =>
+  !redelivered && mayHaveHeader(properties, "x-stream-offset") &&
+  typeof readableHeaders(properties)?.["x-stream-offset"] === "number"
 
 /** Reads the traits of a queue, of which its consumer says whether it has a dead letter exchange. */
 export const traitsOf = (queue: QueueLike, consumer: {
@@ -53,6 +66,7 @@ export const traitsOf = (queue: QueueLike, consumer: {
     deliveryLimit: typeof limit === "number" ? limit : undefined,
     deadLetters: consumer.deadLetters ??
       (type === "stream" ? false : typeof queue === "string" ? undefined : "x-dead-letter-exchange" in value),
+    deadLetterTarget: consumer.deadLetters === undefined && type !== "stream" ? targetOf(value) : undefined,
     singleActiveConsumer: value["x-single-active-consumer"] === true
   }
 }

@@ -5,9 +5,11 @@
 import type * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
+import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
+import * as FiberSet from "effect/FiberSet"
 import * as References from "effect/References"
 import type * as Scope from "effect/Scope"
 import type { Delivery } from "../../AmqpDelivery.ts"
@@ -24,6 +26,8 @@ import { keyTemplate } from "../wire/destination.ts"
 import { guard } from "./ackTimeout.ts"
 import type { Attachment } from "./attachment.ts"
 import { attach } from "./attachment.ts"
+import type { DeadLetterTarget } from "./deadLetterTarget.ts"
+import { isMissing } from "./deadLetterTarget.ts"
 import type { HandlerDecision } from "./decision.ts"
 import * as DelayedRetry from "./delayedRetry.ts"
 import { Dispatcher } from "./dispatcher.ts"
@@ -32,6 +36,7 @@ import type { Failure } from "./failurePolicy.ts"
 import * as FailurePolicy from "./failurePolicy.ts"
 import type { Fate, PortionFate } from "./fate.ts"
 import { write } from "./fate.ts"
+import { slowly, together } from "./giveBack.ts"
 import type { ConsumerCounts } from "./metrics.ts"
 import { ConsumerMetrics } from "./metrics.ts"
 import type { FailurePolicy as Policy, HandlingOptions, Source } from "./options.ts"
@@ -174,7 +179,7 @@ const begin = Effect.fnUntraced(function*<T, E, R>(
   const clock = yield* Clock.Clock
   const wakeLater = yield* WakeLater.make
   const queue = labelOf(source.queue)
-  const delays = yield* DelayedRetry.make(source.queue)
+  const delays = yield* DelayedRetry.make(source.queue, traits.type)
   const renewal = yield* Renewal.make(queue)
   if (typeof onFailure === "object") yield* delays.prepare(onFailure)
 
@@ -189,18 +194,21 @@ const begin = Effect.fnUntraced(function*<T, E, R>(
     if (fate === "ack") metrics.acked += messages
     else metrics.unhandled[fate] += messages
   }
+  /** A quorum queue counts what is nacked only where its channel closes before the nack has got through. */
+  const countsNoNack = (): boolean => on !== undefined && isRabbitMqSince(on.session.driver, 4, 3)
   /** The queue would dead-letter or drop the message if it came back once more. */
   const isAtLimit = (delivery: Delivery): boolean => {
-    if (on === undefined || delivery.epoch !== on.session.epoch || isRabbitMqSince(on.session.driver, 4, 3)) {
-      return false
-    }
+    if (on === undefined || delivery.epoch !== on.session.epoch || (!keepOrder && countsNoNack())) return false
     const limit = deliveryLimitOn(on.session, traits)
     const deliveries = delivery.properties.headers?.["x-delivery-count"]
     return limit !== undefined && typeof deliveries === "number" && deliveries >= limit
   }
+  /** The channel closes next, and what is given back by then is held for that. */
+  let isClosing = false
   const giveBack = (delivery: Delivery): void => {
     // At the end the close of the channel gives back in order; one by one, older messages would come behind newer ones.
     if (keepOrder && held !== undefined && !isAtLimit(delivery)) count("giveBack", 1)
+    else if (isClosing && held !== undefined) held.push(delivery)
     else if (delivery.isSettled || delivery.isStale) {
       if (write(delivery, "giveBack")) count("giveBack", 1)
     } else if (isAtLimit(delivery)) renewal.renew(delivery, () => count("giveBack", 1))
@@ -215,6 +223,24 @@ const begin = Effect.fnUntraced(function*<T, E, R>(
     else if (write(delivery, onWire(fate))) count(fate, 1)
   }
 
+  const run = yield* FiberSet.runtime(yield* FiberSet.make<void>())<never>()
+  let missingTarget: Effect.Effect<DeadLetterTarget | undefined> = Effect.undefined
+  /** Asks beside the consumer's start if what is refused is kept. */
+  const checkTarget = (session: Session, target: DeadLetterTarget): void => {
+    const answer = Deferred.makeUnsafe<DeadLetterTarget | undefined>()
+    missingTarget = Deferred.await(answer)
+    run(
+      Effect.flatMap(isMissing(session, target), (missing) => {
+        if (!missing) return Effect.void
+        Deferred.doneUnsafe(answer, Effect.succeed(target))
+        return onFailure === "drop" ? Effect.void : Effect.logWarning(
+          `AMQP consumer drops what it refuses: the dead letter ${target.kind} of its queue does not exist`,
+          { queue, [target.kind === "queue" ? "deadLetterQueue" : "deadLetterExchange"]: target.name }
+        )
+      }).pipe(Effect.ensuring(Effect.sync(() => void Deferred.doneUnsafe(answer, Effect.undefined))))
+    )
+  }
+
   const judge = reading?.judge(handler) ?? FailurePolicy.make<T, E | HandlerTimeout>({
     queue,
     traits,
@@ -222,6 +248,7 @@ const begin = Effect.fnUntraced(function*<T, E, R>(
     onFailure: onFailure as Policy<E, T>,
     keepOrder,
     delays,
+    missingTarget: Effect.suspend(() => missingTarget),
     settle: settleOne
   })
 
@@ -303,9 +330,14 @@ const begin = Effect.fnUntraced(function*<T, E, R>(
     held.push(...intake.forget())
     lifecycle?.onHeld()
   }
-  const giveBackHeld = (): void => {
-    for (const delivery of held?.splice(0) ?? []) giveBack(delivery)
-  }
+  const giveBackHeld: Effect.Effect<void> = Effect.suspend(() => {
+    if (held === undefined) return Effect.void
+    if (countsNoNack()) {
+      if (dispatcher.running > 0) return slowly(held, giveBack)
+      count("giveBack", together(held.splice(0)))
+    } else held.splice(0).forEach(giveBack)
+    return Effect.void
+  })
   const handlers = (): ReadonlyArray<Fiber.Fiber<unknown, unknown>> =>
     Array.from(dispatcher.unsettled()).flatMap(({ fiber }) => fiber === undefined ? [] : [fiber])
   const idle = Effect.callback<void>((resume) => dispatcher.whenIdle(() => resume(Effect.void)))
@@ -335,6 +367,7 @@ const begin = Effect.fnUntraced(function*<T, E, R>(
     onOpened(acknowledgements, session) {
       on?.acknowledgements.flush()
       on = { acknowledgements, session }
+      if (traits.deadLetterTarget !== undefined) checkTarget(session, traits.deadLetterTarget)
     },
     onDelivery(delivery) {
       metrics.delivered++
@@ -373,16 +406,25 @@ const begin = Effect.fnUntraced(function*<T, E, R>(
       const begun = messagesOf(dispatcher.unsettled())
       yield* attachment.stop
       const released = held?.length ?? 0
-      if (!keepOrder) giveBackHeld()
-      yield* Effect.timeoutOption(idle, timing.drainTimeout)
+      yield* Effect.timeoutOption(
+        keepOrder ? idle : Effect.raceFirst(idle, Effect.andThen(giveBackHeld, Effect.never)),
+        timing.drainTimeout
+      )
       hold()
       const unfinished = messagesOf(dispatcher.unsettled())
+      isClosing = !keepOrder && countsNoNack()
       if (unfinished > 0) yield* interruptHandlers
       if (lifecycle !== undefined) yield* lifecycle.beforeRelease
-      // Without a cancel the broker sends what is nacked once more: the close of the channel gives the rest back.
-      if (keepOrder) held?.splice(0).filter(isAtLimit).forEach(giveBack)
-      else if (noAck) held?.splice(0).forEach((delivery) => settleOne(delivery, "drop"))
-      else giveBackHeld()
+      isClosing = false
+      const rest = held?.splice(0) ?? []
+      if (noAck) rest.forEach((delivery) => settleOne(delivery, "drop"))
+      else if (keepOrder) {
+        // Without a cancel the broker sends what is nacked once more: the close of the channel gives the rest back.
+        const last = rest.filter(isAtLimit)
+        count("giveBack", rest.length - last.length)
+        last.forEach(giveBack)
+      } else if (countsNoNack()) count("giveBack", together(rest))
+      else rest.forEach(giveBack)
       yield* renewal.settled
       flush()
       if (begun + released > 0) {
@@ -401,10 +443,12 @@ const begin = Effect.fnUntraced(function*<T, E, R>(
     counts: () => metrics.counts(),
     handlers,
     pause: Effect.suspend(() => {
+      // With noAck what has come would be lost, and is handled as well.
+      if (noAck) return attachment.pause
       hold()
       if (!keepOrder) {
         flush()
-        return Effect.andThen(attachment.pause, Effect.sync(giveBackHeld))
+        return Effect.andThen(attachment.pause, giveBackHeld)
       }
       return idle.pipe(
         Effect.andThen(Effect.sync(flush)),

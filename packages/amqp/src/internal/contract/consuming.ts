@@ -85,7 +85,7 @@ const isUnhandled = (error: unknown): error is Unhandled =>
   (error._tag === "UnknownMessage" || error._tag === "DecodeError")
 
 const policy = <E>(onFailure: Options<E>["onFailure"]): ConsumerOptions<E | Unhandled>["onFailure"] =>
-  typeof onFailure === "object" || onFailure === "requeue"
+  typeof onFailure === "object" || onFailure === "requeue" || onFailure === "giveBack"
     ? (error) => isUnhandled(error) ? "deadLetter" : onFailure
     : onFailure
 

@@ -49,6 +49,10 @@ export class Acknowledgements {
     this.#pressingFrom = Math.max(1, Math.floor((options?.prefetch ?? 1) * pressingShare))
   }
 
+  get acknowledgesOnly(): boolean {
+    return this.#acknowledgesOnly
+  }
+
   get isOpen(): boolean {
     return !this.#isReleased && this.#channel.isOpen()
   }
@@ -61,6 +65,11 @@ export class Acknowledgements {
   /** True while a delivery that was told of waits for its acknowledgement. */
   get isAwaited(): boolean {
     return this.#outstanding.size > 0
+  }
+
+  /** Returns the tags below one that were told of and are not settled. */
+  outstandingBelow(tag: number): Array<number> {
+    return Array.from(this.#outstanding).filter((outstanding) => outstanding < tag)
   }
 
   /** Acknowledges from now on also what is refused. */
