@@ -92,7 +92,7 @@ const introductionOf = ({ folder }: Documented, module: string): string => {
   const comment = /^\/\*\*\n([^]*?)\n? \*\/\n/.exec(source)?.[1] ?? ""
   return comment
     .replace(/^ \* ?/gm, "")
-    .replace(/^@since (\S+)$/gm, "*Since $1*")
+    .replace(/^@since (\S+)$/gm, "\n*Since $1*")
     .replace(/^@example$/gm, "")
     .replace(/(^@see .*\n?)+/gm, (sees) => sees.replace(/^@see (\S+)(.*)$/gm, "- <$1>$2"))
     .replace(/^@\w+.*$/gm, "")

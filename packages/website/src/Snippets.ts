@@ -37,8 +37,15 @@ interface Block {
 
 const fence = /^( *)```(\w*)(.*)\n([^]*?)^\1```$/gm
 
+/** A page with what it includes. */
+const textOf = (file: string): string =>
+  readFileSync(file, "utf8").replace(
+    /<!--@include: (\S+?)-->/g,
+    (_, included: string) => textOf(path.join(path.dirname(file), included))
+  )
+
 const blocksOf = (page: string): ReadonlyArray<Block> => {
-  const text = readFileSync(path.join(pages, `${page}.md`), "utf8")
+  const text = textOf(path.join(pages, `${page}.md`))
   let end = 0
   return [...text.matchAll(fence)].map((match) => {
     const before = text.slice(end, match.index)

@@ -29,10 +29,15 @@ export const contents: Array<Section> = [
     reliability: "Reliability",
     consumers: "Consumers",
     contracts: "Contracts",
+    rpc: "RPC",
+    partitions: "Partitions",
+    streams: "Streams",
     topology: "Topology",
     connections: "Connections",
     testing: "Testing",
-    deployment: "Deployment"
+    observability: "Observability",
+    deployment: "Deployment",
+    performance: "Performance"
   }),
   section("Coming from", "/coming-from", {
     amqplib: "amqplib",
@@ -42,5 +47,11 @@ export const contents: Array<Section> = [
     nestjs: "NestJS and golevelup",
     "effect-messaging": "effect-messaging",
     "amqp-contract": "amqp-contract"
+  }),
+  section("More", "/guides", {
+    guarantees: "Guarantees",
+    options: "Options",
+    support: "Support",
+    architecture: "Architecture"
   })
 ]

@@ -44,7 +44,7 @@ export default defineConfig({
     footer: { message: "MIT licensed" }
   },
   markdown: {
-    theme: { light: "github-light-high-contrast", dark: "github-dark" },
+    theme: { light: "github-light-high-contrast", dark: "github-dark-high-contrast" },
     config(md) {
       // The name of a file stands above its program.
       const fence = md.renderer.rules.fence!
