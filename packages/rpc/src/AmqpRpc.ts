@@ -3,7 +3,7 @@
  * layers change.
  *
  * A service is a queue of requests that any number of servers share. A call survives the death of its server, because
- * its request is acknowledged when its answer is on its way: what was not answered is delivered to another server, so
+ * its request is acknowledged when the broker has its answer: what was not answered is delivered to another server, so
  * that handlers run at least once. {@link AtMostOnce} marks what must not be repeated.
  *
  * @example

@@ -1,11 +1,11 @@
 /**
  * The calls that a server has, by their clients. Plain synchronous code: it runs a few times per call.
  */
-import * as AmqpConsumer from "effect-amqp/AmqpConsumer"
 import type { Delivery } from "effect-amqp/AmqpDelivery"
 import * as Effect from "effect/Effect"
 
-type Fate = "ack" | "giveBack"
+/** What becomes of the request of a call; an answer is sent first, and waited for. */
+export type Fate = "ack" | "giveBack" | { readonly answer: Uint8Array }
 
 /** A call whose handler runs. */
 export class Running {
@@ -54,10 +54,9 @@ export class Running {
   }
 
   /** Waits for the fate of the request. */
-  readonly finished: Effect.Effect<void, AmqpConsumer.HandlerDecision> = Effect.callback((resume) => {
-    const end = (fate: Fate): void => resume(fate === "ack" ? Effect.void : AmqpConsumer.giveBack)
-    if (this.#fate !== undefined) return end(this.#fate)
-    this.#wake = end
+  readonly finished: Effect.Effect<Fate> = Effect.callback((resume) => {
+    if (this.#fate !== undefined) return resume(Effect.succeed(this.#fate))
+    this.#wake = (fate) => resume(Effect.succeed(fate))
   })
 }
 

@@ -1,13 +1,15 @@
 /**
- * The server's side: requests are taken from the queue of the service, and acknowledged when their answer is on its way,
+ * The server's side: requests are taken from the queue of the service, and acknowledged when the broker has their answer,
  * so that what a server that dies has not answered goes to another one.
  */
 import type { AmqpConnection } from "effect-amqp/AmqpConnection"
 import * as AmqpConsumer from "effect-amqp/AmqpConsumer"
 import type { Delivery } from "effect-amqp/AmqpDelivery"
 import type { AmqpError } from "effect-amqp/AmqpError"
+import type { Message } from "effect-amqp/AmqpMessage"
 import * as AmqpPublisher from "effect-amqp/AmqpPublisher"
 import * as AmqpTopology from "effect-amqp/AmqpTopology"
+import type { PublishError } from "effect-amqp/PublishError"
 import * as Clock from "effect/Clock"
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -23,7 +25,7 @@ import * as Stream from "effect/Stream"
 import * as SubscriptionRef from "effect/SubscriptionRef"
 import type { OwnType } from "./envelope.ts"
 import { bytes, coding, deadlineHeader } from "./envelope.ts"
-import type { Client, Running } from "./running.ts"
+import type { Client, Fate, Running } from "./running.ts"
 import { Clients } from "./running.ts"
 import type { ServiceNames } from "./service.ts"
 import { Tombstones } from "./tombstones.ts"
@@ -113,25 +115,39 @@ export const make = Effect.fnUntraced(function*(
       return handle(call.client.id, { _tag: "Interrupt", requestId: call.requestId })
     })
 
+  const message = (client: Client, call: Running | undefined, body: Uint8Array): Message => ({
+    routingKey: client.replyTo,
+    body,
+    contentType,
+    persistent: false,
+    replyTo: call?.server ?? replyTo(),
+    correlationId: call?.correlationId
+  })
+  const onUnsent = (client: Client, call: Running | undefined, error: PublishError): Effect.Effect<void> => {
+    const { reason } = error
+    if (reason._tag === "Unroutable") return gone(client)
+    if (reason._tag === "TooLarge" && call !== undefined) {
+      return Effect.andThen(own(client, "tooLarge", call.correlationId, reason.message), stop(call))
+    }
+    return Effect.logWarning("AMQP RPC answer was not confirmed", { ...serverOf, reason: error.message })
+  }
   const reply = (client: Client, call: Running | undefined, body: Uint8Array): Effect.Effect<void> =>
-    replies.submit(
-      {
-        routingKey: client.replyTo,
-        body,
-        contentType,
-        persistent: false,
-        replyTo: call?.server ?? replyTo(),
-        correlationId: call?.correlationId
-      },
-      (error) => {
-        const { reason } = error
-        if (reason._tag === "Unroutable") return gone(client)
-        if (reason._tag === "TooLarge" && call !== undefined) {
-          return Effect.andThen(own(client, "tooLarge", call.correlationId, reason.message), stop(call))
-        }
-        return Effect.logWarning("AMQP RPC answer was not confirmed", { ...serverOf, reason: error.message })
-      }
+    replies.submit(message(client, call, body), (error) => onUnsent(client, call, error))
+
+  /**
+   * Acknowledges a request, gives it back, or answers it first. The answer and the acknowledgement go by two connections,
+   * so that a process that dies could send the one without the other: the handler is done, and this waits for the confirm.
+   */
+  const settle = (call: Running, fate: Fate): Effect.Effect<void, AmqpConsumer.HandlerDecision> => {
+    if (fate === "ack") return Effect.void
+    if (fate === "giveBack") return AmqpConsumer.giveBack
+    const { client } = call
+    return Effect.catchTag(
+      replies.publish(message(client, call, fate.answer)),
+      "PublishError",
+      (error) => error.isRetryable && !call.isHeld ? AmqpConsumer.giveBack : onUnsent(client, call, error)
     )
+  }
 
   const send = (clientId: number, response: FromServerEncoded): Effect.Effect<void> => {
     const client = clients.byId(clientId)
@@ -154,9 +170,7 @@ export const make = Effect.fnUntraced(function*(
     }
     const body = encode(response)
     if (body === undefined) return Effect.void
-    if (response._tag === "Exit") {
-      return Effect.andThen(reply(client, call, body), Effect.sync(() => call.finish("ack")))
-    }
+    if (response._tag === "Exit") return Effect.sync(() => call.finish({ answer: body }))
     if (call.isStopped) return Effect.void
     if (call.isHeld) return reply(client, call, body)
     call.hold(replyTo())
@@ -172,6 +186,7 @@ export const make = Effect.fnUntraced(function*(
     // It is running already, and came again because the connection was lost.
     if (call === undefined) return Effect.void
     return Effect.andThen(handle(client.id, message), call.finished).pipe(
+      Effect.flatMap((fate) => settle(call, fate)),
       Effect.onInterrupt(() => stop(call))
     )
   }
