@@ -1,8 +1,18 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Effect, Redacted } from "effect"
-import { AmqpDriver, AmqpError, AmqplibDriver, AmqpMessage } from "effect-amqp"
+import {
+  AmqpConnection,
+  AmqpConsumer,
+  AmqpContract,
+  AmqpDriver,
+  AmqpError,
+  AmqplibDriver,
+  AmqpMessage
+} from "effect-amqp"
+import * as Patience from "effect-amqp-test-rig/Patience"
 import { encode, type Encoded } from "../../src/internal/wire/encodeMessage.ts"
 import * as ScriptedBroker from "../support/ScriptedBroker.ts"
+import * as Shop from "../support/Shop.ts"
 
 const closedByTest = new AmqpError.AmqpError({ operation: "test", reason: new AmqpError.ConnectionClosed() })
 
@@ -29,15 +39,46 @@ const nested = (levels: number): Buffer => {
   return value
 }
 
-/** A header frame with these entries as headers and nothing else. */
-const headerFrame = (entries: Buffer, size: number): Buffer => {
+/** A header frame with these entries as headers, and a type if there is one. */
+const headerFrame = (entries: Buffer, size: number, type?: string): Buffer => {
   const payload = Buffer.alloc(14 + 4)
   payload.writeUInt16BE(60, 0)
   payload.writeUInt32BE(size, 8)
-  payload.writeUInt16BE(0x2000, 12)
+  payload.writeUInt16BE(type === undefined ? 0x2000 : 0x2020, 12)
   payload.writeUInt32BE(entries.length, 14)
-  return ScriptedBroker.frame(2, 1, Buffer.concat([payload, entries]))
+  const typed = type === undefined ? [] : [Buffer.from([type.length]), Buffer.from(type)]
+  return ScriptedBroker.frame(2, 1, Buffer.concat([payload, entries, ...typed]))
 }
+
+/** A broker that delivers one message to each consumer that comes. */
+const delivering = (entries: Buffer, body: string, type?: string) =>
+  ScriptedBroker.make({
+    on({ channel, fields, name }, peer) {
+      if (name !== "BasicConsume") return
+      const { consumerTag } = fields
+      peer.write(Buffer.concat([
+        ScriptedBroker.method("BasicConsumeOk", channel, { consumerTag }),
+        ScriptedBroker.method("BasicDeliver", channel, {
+          consumerTag,
+          deliveryTag: 1,
+          redelivered: false,
+          exchange: "",
+          routingKey: "q"
+        }),
+        headerFrame(entries, body.length, type),
+        ScriptedBroker.frame(3, 1, Buffer.from(body))
+      ]))
+      return true
+    }
+  })
+
+/** Waits until a method has come, and returns what came of it in all. */
+const received = ({ peers }: ScriptedBroker.ScriptedBroker, name: string) =>
+  Effect.gen(function*() {
+    const all = () => peers.flatMap((peer) => peer.received.filter((method) => method.name === name))
+    yield* Patience.until(`the client has sent ${name}`, Effect.sync(() => all().length > 0))
+    return all().map(({ fields }) => fields)
+  })
 
 /** Delivers a message with these headers, sends it on with one more, and returns what the broker got of it. */
 const passOn = (entries: Buffer) =>
@@ -113,5 +154,38 @@ describe("headers of another client, through the default driver", () => {
     Effect.gen(function*() {
       const { delivery } = yield* passOn(entry("odd", Buffer.from("?12")))
       assert.throws(() => delivery.properties.headers, /the headers cannot be read: "\?" is no type of a field/)
+    }))
+
+  it.live("a message with headers that cannot be read is handled and acknowledged, and costs no connection", () =>
+    Effect.gen(function*() {
+      const broker = yield* delivering(entry("odd", Buffer.from("?12")), "body")
+      const seen: Array<string> = []
+      // Of a queue by name, the headers may tell that it is a stream.
+      yield* AmqpConsumer.run("q", (delivery) => Effect.map(delivery.text, (text) => seen.push(text))).pipe(
+        Effect.provide(AmqpConnection.layer({ endpoints: `amqp://${broker.host}:${broker.port}` })),
+        Effect.forkScoped
+      )
+      assert.deepStrictEqual(yield* received(broker, "BasicAck"), [{ deliveryTag: 1, multiple: false }])
+      assert.deepStrictEqual(seen, ["body"])
+      assert.strictEqual((yield* received(broker, "ConnectionOpen")).length, 1)
+    }))
+
+  it.live("a message of a contract with a header that cannot be read is handled by its contract", () =>
+    Effect.gen(function*() {
+      const version = entry("x-schema-version", Buffer.from("b\u0002"))
+      const broker = yield* delivering(
+        Buffer.concat([version, entry("odd", Buffer.from("?12"))]),
+        `{"id":7,"cents":5,"at":"1970-01-01T00:00:00.005Z"}`,
+        "order.paid"
+      )
+      const seen: Array<number> = []
+      yield* AmqpContract.run("q", [Shop.OrderPaid], {
+        "order.paid": ({ id }) => Effect.sync(() => void seen.push(id))
+      }).pipe(
+        Effect.provide(AmqpConnection.layer({ endpoints: `amqp://${broker.host}:${broker.port}` })),
+        Effect.forkScoped
+      )
+      assert.deepStrictEqual(yield* received(broker, "BasicAck"), [{ deliveryTag: 1, multiple: false }])
+      assert.deepStrictEqual(seen, [7])
     }))
 })

@@ -15,6 +15,7 @@ import type { AmqpError } from "../../AmqpError.ts"
 import * as AmqpPublisher from "../../AmqpPublisher.ts"
 import { AmqpConnection } from "../connection/service.ts"
 import * as RetryHeaders from "../delivery/retryHeaders.ts"
+import { readableHeaders } from "../wire/properties.ts"
 import { copyTo } from "./delayedRetry.ts"
 import { write } from "./fate.ts"
 
@@ -59,7 +60,7 @@ export const make = Effect.fnUntraced(function*(
         ...message,
         headers: {
           ...message.headers,
-          [RetryHeaders.attemptHeader]: RetryHeaders.delays(delivery.properties.headers, queue) + 1
+          [RetryHeaders.attemptHeader]: RetryHeaders.delays(readableHeaders(delivery.properties), queue) + 1
         }
       })).pipe(
         Effect.matchEffect({

@@ -23,6 +23,7 @@ import type { Session } from "../connection/session.ts"
 import type { Acknowledgements } from "../delivery/acknowledgements.ts"
 import * as WakeLater from "../wakeLater.ts"
 import { keyTemplate } from "../wire/destination.ts"
+import { readableHeaders } from "../wire/properties.ts"
 import { guard } from "./ackTimeout.ts"
 import type { Attachment } from "./attachment.ts"
 import { attach } from "./attachment.ts"
@@ -200,7 +201,7 @@ const begin = Effect.fnUntraced(function*<T, E, R>(
   const isAtLimit = (delivery: Delivery): boolean => {
     if (on === undefined || delivery.epoch !== on.session.epoch || (!keepOrder && countsNoNack())) return false
     const limit = deliveryLimitOn(on.session, traits)
-    const deliveries = delivery.properties.headers?.["x-delivery-count"]
+    const deliveries = readableHeaders(delivery.properties)?.["x-delivery-count"]
     return limit !== undefined && typeof deliveries === "number" && deliveries >= limit
   }
   /** The channel closes next, and what is given back by then is held for that. */

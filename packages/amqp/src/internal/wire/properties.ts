@@ -32,8 +32,12 @@ const flag = {
 const unknownFlags = 0x0003
 
 /** Bytes of the header table of a message on the wire, its length included; 0 without headers, -1 if it is refused. */
-export const headersSize = ({ headers, rawHeaders }: WireProperties): number =>
-  rawHeaders !== undefined ? 4 + rawHeaders.byteLength : headers === undefined ? 0 : tableSize(headers)
+export const headersSize = (properties: WireProperties): number => {
+  const { rawHeaders } = properties
+  if (rawHeaders !== undefined) return 4 + rawHeaders.byteLength
+  const { headers } = properties
+  return headers === undefined ? 0 : tableSize(headers)
+}
 
 const optionalSize = (value: string | undefined): number => value === undefined ? 0 : 1 + utf8Length(value)
 
@@ -155,9 +159,11 @@ export const readableHeaders = (properties: WireProperties): Headers | undefined
   }
 }
 
-/** Says that a header may be there, without reading the others. */
-export const mayHaveHeader = ({ headers, rawHeaders }: WireProperties, name: string): boolean =>
-  rawHeaders === undefined ? headers?.[name] !== undefined : asBuffer(rawHeaders).includes(name)
+/** Says that a header may be there, without reading any: the property `headers` of what was received reads them all. */
+export const mayHaveHeader = (properties: WireProperties, name: string): boolean => {
+  const { rawHeaders } = properties
+  return rawHeaders === undefined ? properties.headers?.[name] !== undefined : asBuffer(rawHeaders).includes(name)
+}
 
 const asBuffer = (bytes: Uint8Array): Buffer =>
   Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
