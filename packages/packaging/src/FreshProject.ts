@@ -67,7 +67,7 @@ export const make = Effect.fnUntraced(function*(
       ? { program: "npm", args: ["install", "--no-audit", "--no-fund", "--prefer-offline"] }
       : { program: "npx", args: ["-y", "pnpm@12", "install", "--prefer-offline", "--ignore-workspace"] },
     // What pnpm tells the scripts that it runs would be taken for settings.
-    { directory: folder, environment: environment() }
+    { directory: folder, environment: environment(), timeout: "4 minutes" }
   )
   return folder
 })
@@ -87,7 +87,7 @@ export const install = Effect.fnUntraced(function*(name: string, version: string
   writeFileSync(path.join(folder, "package.json"), `{ "private": true, "dependencies": { "${name}": "${version}" } }`)
   yield* Subprocess.run(
     { program: "npm", args: ["install", "--no-audit", "--no-fund", "--prefer-offline"] },
-    { directory: folder, environment: environment() }
+    { directory: folder, environment: environment(), timeout: "4 minutes" }
   )
   const program = path.join(folder, "node_modules/.bin", name)
   const answer = yield* Subprocess.run({ program, args: ["--version"] })

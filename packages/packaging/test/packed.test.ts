@@ -69,15 +69,14 @@ const readmePrograms = Example.programs.filter(({ text }) =>
   )
 )
 
+// Three at once, because most of them wait most of the time.
 const runAll = Effect.fnUntraced(function*(directory: string, command: readonly [string, ...ReadonlyArray<string>]) {
   assert.isAbove(readmePrograms.length, 3)
-  for (const { name } of readmePrograms) {
-    const { output, problems } = yield* Program.run(
-      { command: [...command, FreshProject.wrapped(name)], directory },
-      Example.expectations[name]!
-    )
-    assert.deepStrictEqual(problems, [], `${name}: ${output}`)
-  }
+  yield* Effect.forEach(readmePrograms, ({ name }) =>
+    Effect.map(
+      Program.run({ command: [...command, FreshProject.wrapped(name)], directory }, Example.expectations[name]!),
+      ({ output, problems }) => assert.deepStrictEqual(problems, [], `${name}: ${output}`)
+    ), { concurrency: 3, discard: true })
 })
 
 const tsc = Effect.fnUntraced(function*(directory: string, options: Readonly<Record<string, unknown>>) {
