@@ -8,6 +8,7 @@ import * as Option from "effect/Option"
 import * as ConsumeCommand from "./consumers/ConsumeCommand.ts"
 import * as ContractCommand from "./contracts/ContractCommand.ts"
 import * as MemoryBrokerCommand from "./memoryBroker/MemoryBrokerCommand.ts"
+import * as PartitionsCommand from "./partitions/PartitionsCommand.ts"
 import * as PublishCommand from "./publishers/PublishCommand.ts"
 import * as RpcCommand from "./rpc/RpcCommand.ts"
 
@@ -58,6 +59,9 @@ Command.make("bench", flags, publish).pipe(
     ),
     Command.make("rpc", flags, (flags) => RpcCommand.run(optionsOf(flags))).pipe(
       Command.withDescription("Calls through RabbitMQ, unary and streams")
+    ),
+    Command.make("partitions", flags, (flags) => PartitionsCommand.run(optionsOf(flags))).pipe(
+      Command.withDescription("Partitions beside one queue with as many handlers at once")
     ),
     Command.make("memory-broker", {}, () => MemoryBrokerCommand.run).pipe(
       Command.withDescription("The in-process broker, and its topic routing")

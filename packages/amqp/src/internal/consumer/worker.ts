@@ -55,7 +55,7 @@ import { deliveryLimitOn } from "./traits.ts"
 /** What handlers find, except the scope that each handler has for itself. */
 export type HandlerContext<R> = Context.Context<Exclude<R, Scope.Scope>>
 
-/** What somebody hears who has a worker work for a part of something larger. */
+/** What somebody hears who has a worker work for a part of something larger, with a handler that scopes by itself. */
 export interface Lifecycle {
   /** No handler begins any more. */
   readonly onHeld: () => void
@@ -113,11 +113,14 @@ export const start = <T, E, R>(
 
 /** Gives a handler its scope, its deadline and its span. */
 const equip = <T, E, R>(
-  { handler, options, portions, queue }: WorkerOptions<T, E, R>,
+  { handler, lifecycle, options, portions, queue }: WorkerOptions<T, E, R>,
   handlerTimeout: Duration.Duration | undefined
 ): (content: T) => Effect.Effect<unknown, E | HandlerTimeout, Exclude<R, Scope.Scope>> => {
   let handle = (content: T): Effect.Effect<unknown, E | HandlerTimeout, Exclude<R, Scope.Scope>> =>
-    Effect.scoped(handler(content))
+    lifecycle === undefined
+      ? Effect.scoped(handler(content))
+      // Tried again in place, each attempt has a scope of its own.
+      : handler(content) as Effect.Effect<unknown, E, Exclude<R, Scope.Scope>>
   if (handlerTimeout !== undefined) {
     const inTime = handle
     handle = (content) =>

@@ -32,7 +32,7 @@ export type GivenUpOutcome = "park" | "drop"
 export interface Options<E, R = never> extends
   Pick<
     HandlingOptions<never, never>,
-    "prefetch" | "handlerTimeout" | "ackTimeout" | "drainTimeout" | "tracing" | "missingQueueTimeout"
+    "handlerTimeout" | "ackTimeout" | "drainTimeout" | "tracing" | "missingQueueTimeout"
   >
 {
   /**
@@ -40,6 +40,12 @@ export interface Options<E, R = never> extends
    * partitions back that it had. The name of a pod of a StatefulSet is one. Defaults to a new name.
    */
   readonly instance?: string | undefined
+  /**
+   * Messages of a partition that may be out here unacknowledged, from 1 to 65535. They are handled before the partition is
+   * handed over to an instance that comes: where handlers are slow, ask for few. Defaults to 100, or to twice the
+   * `concurrency` if that is more.
+   */
+  readonly prefetch?: number | undefined
   /** Messages of one partition that are handled at once; more than 1 needs `orderedBy`. Defaults to 1. */
   readonly concurrency?: number | undefined
   /**
@@ -84,8 +90,9 @@ export interface Resolved<E, R> {
 
 const maxPrefetch = 65535
 
-// Enough to hide a round trip, and so few that a partition is soon handed over: its messages are handled out first.
-const prefetchOf = (concurrency: number): number => Math.min(Math.max(20, concurrency * 2), maxPrefetch)
+// What is out is handled before a partition is handed over to an instance that comes. Fewer would cost more
+// acknowledgements, each for fewer messages.
+const prefetchOf = (concurrency: number): number => Math.min(Math.max(100, concurrency * 2), maxPrefetch)
 
 const orderIsLost =
   "it would let newer messages overtake the one that failed. Try again in place with the option `retry`, which holds the " +
