@@ -55,7 +55,9 @@ export const queueOf = (name: string, partition: number, parked: string): Queue 
     singleActiveConsumer: true,
     deliveryLimit,
     deadLetterExchange: "",
-    deadLetterRoutingKey: parked
+    deadLetterRoutingKey: parked,
+    // By default all leaders would be on the node that declares them.
+    arguments: { "x-queue-leader-locator": "balanced" }
   })
 
 /** Makes partitions of a count that was checked. */
