@@ -1,0 +1,187 @@
+import { assert, it } from "@effect/vitest"
+import { Effect, Fiber, Layer, Stream } from "effect"
+import { AmqpConnection, AmqpPublisher, AmqpStream, AmqpTopology } from "effect-amqp"
+import type { AmqpDelivery } from "effect-amqp"
+import * as Patience from "effect-amqp-test-rig/Patience"
+import * as RabbitMq from "effect-amqp-test-rig/RabbitMq"
+import { describeWithOwnNode, describeWithSharedBroker } from "effect-amqp-test-rig/RabbitMqSuite"
+import * as SharedRabbitMq from "effect-amqp-test-rig/SharedRabbitMq"
+import { spawn } from "node:child_process"
+import { fileURLToPath } from "node:url"
+
+const log = AmqpTopology.queue("log", { type: "stream" })
+
+const client = (url: string) =>
+  Layer.mergeAll(AmqpPublisher.layer({ confirmTimeout: Patience.limit }), AmqpStream.storeInQueue).pipe(
+    Layer.provideMerge(AmqpTopology.layer(AmqpTopology.make(log))),
+    Layer.provideMerge(AmqpConnection.layer({
+      endpoints: url,
+      retry: { interval: "200 millis", max: 10_000 },
+      operationTimeout: Patience.limit
+    }))
+  )
+
+const onShared = <A, E, R>(test: Effect.Effect<A, E, R>) =>
+  Effect.flatMap(SharedRabbitMq.make, ({ url }) => test.pipe(Effect.scoped, Effect.provide(client(url))))
+
+const numbers = (count: number, first = 0): ReadonlyArray<number> => Array.from({ length: count }, (_, i) => first + i)
+
+const publish = (bodies: ReadonlyArray<number>, headers: Readonly<Record<string, string>> = {}) =>
+  Effect.flatMap(
+    AmqpPublisher.AmqpPublisher,
+    (publisher) => publisher.publishAll(bodies.map((body) => ({ routingKey: "log", body: String(body), headers })))
+  )
+
+const numberOf = (delivery: AmqpDelivery.Delivery): number => Number(Buffer.from(delivery.body).toString())
+
+/** Notes what it handles. */
+const noting = (handled: Array<number>) => (delivery: AmqpDelivery.Delivery) =>
+  Effect.sync(() => void handled.push(numberOf(delivery)))
+
+const has = (handled: ReadonlyArray<number>, count: number) =>
+  Patience.until(`${count} messages are handled`, Effect.sync(() => new Set(handled).size === count))
+
+describeWithSharedBroker("reading a stream of RabbitMQ", () => {
+  it.live("each group goes on where it was, and one that begins at the end gets what comes then", () =>
+    onShared(Effect.gen(function*() {
+      const billing: Array<number> = []
+      const audit: Array<number> = []
+      const reading = (group: string, handled: Array<number>, until: number) =>
+        Effect.scoped(Effect.gen(function*() {
+          yield* AmqpStream.make(log, noting(handled), { group, from: group === "audit" ? "next" : "first" })
+          if (handled.length === 0 && group === "audit") yield* publish(numbers(500, 3000))
+          yield* has(handled, until)
+        }))
+      yield* publish(numbers(3000))
+      yield* reading("billing", billing, 3000)
+      yield* reading("audit", audit, 500)
+      yield* publish(numbers(500, 3500))
+      yield* reading("billing", billing, 4000)
+      yield* reading("audit", audit, 1000)
+      assert.deepStrictEqual(billing, numbers(4000))
+      assert.deepStrictEqual(audit, numbers(1000, 3000))
+    })))
+
+  it.live("a filter leaves out what is not wanted, whatever comes along in its chunks", () =>
+    onShared(Effect.gen(function*() {
+      const handled: Array<number> = []
+      for (const first of [0, 100, 200]) {
+        yield* publish(numbers(50, first), { "x-stream-filter-value": "eu" })
+        yield* publish(numbers(25, first + 50), { "x-stream-filter-value": "us" })
+        yield* publish(numbers(25, first + 75))
+      }
+      const reader = yield* AmqpStream.make(log, noting(handled), {
+        group: "eu",
+        filter: ["eu"],
+        matchUnfiltered: true
+      })
+      yield* has(handled, 225)
+      assert.deepStrictEqual(handled, numbers(300).filter((n) => n % 100 < 50 || n % 100 >= 75))
+      assert.strictEqual(yield* reader.offset, 300)
+    })))
+})
+
+describeWithOwnNode("reading a stream of RabbitMQ while things die", () => {
+  it.live(
+    "a broker that is killed three times costs no message, and no group handles one twice",
+    () =>
+      Effect.gen(function*() {
+        const broker = yield* RabbitMq.make()
+        yield* Effect.gen(function*() {
+          const groups: ReadonlyArray<Array<number>> = [[], []]
+          const readers = yield* Effect.forEach(groups, (handled, i) =>
+            AmqpStream.make(
+              log,
+              (delivery) => Effect.andThen(Effect.sleep("2 millis"), noting(handled)(delivery)),
+              { group: `group-${i}`, saveInterval: "200 millis", concurrency: 1 + i * 4 }
+            ))
+          const publishing = yield* Effect.forkChild(
+            Stream.fromIterable(numbers(3000)).pipe(
+              // RabbitMQ 3.10 routes to no stream that is not back yet.
+              Stream.mapEffect((n) => Effect.andThen(Effect.sleep("3 millis"), Effect.eventually(publish([n])))),
+              Stream.runDrain
+            ),
+            { startImmediately: true }
+          )
+          for (let death = 1; death <= 3; death++) {
+            // A node forgets its coordinator of streams if it is killed within a second of the first stream.
+            yield* Effect.sleep("2 seconds")
+            yield* broker.kill
+            yield* broker.start
+          }
+          yield* Fiber.join(publishing)
+          for (const handled of groups) yield* has(handled, 3000)
+          for (const reader of readers) assert.strictEqual((yield* reader.health)._tag, "Attached")
+          // A message whose confirm was lost was published again, at another offset: it is another message of the stream.
+          const end = (yield* readers[0]!.offset)!
+          yield* Patience.until("the other group is there as well", Effect.map(readers[1]!.offset, (at) => at === end))
+          for (const handled of groups) assert.strictEqual(handled.length, end)
+          const [inOrder] = groups
+          assert.deepStrictEqual(Array.from(new Set(inOrder)), numbers(3000))
+        }).pipe(Effect.scoped, Effect.provide(client(broker.url)))
+      }),
+    240_000
+  )
+
+  it.live(
+    "a process that is killed again and again skips nothing, and another group does not notice",
+    () =>
+      Effect.gen(function*() {
+        const broker = yield* RabbitMq.make()
+        const lives: Array<Array<number>> = []
+        const live = Effect.acquireRelease(
+          Effect.sync(() => {
+            const offsets: Array<number> = []
+            lives.push(offsets)
+            const child = spawn(
+              process.execPath,
+              ["--import", "tsx", fileURLToPath(new URL("../support/mortalReader.ts", import.meta.url))],
+              { env: { ...process.env, AMQP_URL: broker.url }, stdio: ["ignore", "pipe", "inherit"] }
+            )
+            let rest = ""
+            child.stdout.on("data", (chunk) => {
+              const lines = (rest + String(chunk)).split("\n")
+              rest = lines.pop()!
+              offsets.push(...lines.map(Number))
+            })
+            return child
+          }),
+          (child) => Effect.sync(() => child.kill("SIGKILL"))
+        )
+        yield* Effect.gen(function*() {
+          const untouched: Array<number> = []
+          yield* AmqpStream.make(log, noting(untouched), { group: "untouched" })
+          let count = 0
+          let isOver = false
+          const publishing = yield* Effect.forkChild(
+            Effect.suspend(() => publish(numbers(10, count))).pipe(
+              Effect.tap(() => Effect.sync(() => void (count += 10))),
+              Effect.delay("10 millis"),
+              Effect.repeat({ until: () => isOver })
+            ),
+            { startImmediately: true }
+          )
+          for (let death = 0; death < 3; death++) {
+            yield* Effect.scoped(Effect.gen(function*() {
+              yield* live
+              yield* Patience.until("the process reads", Effect.sync(() => lives.at(-1)!.length > 50))
+            }))
+          }
+          yield* live
+          yield* Patience.until("the last process reads", Effect.sync(() => lives.at(-1)!.length > 0))
+          isOver = true
+          yield* Fiber.join(publishing)
+          yield* Patience.until("the last process is at the end", Effect.sync(() => lives.at(-1)!.at(-1) === count - 1))
+          yield* has(untouched, count)
+          assert.deepStrictEqual(untouched, numbers(count))
+          for (const offsets of lives) assert.deepStrictEqual(offsets, offsets.toSorted((a, b) => a - b))
+          const [[first] = []] = lives
+          const seen = new Set(lives.flat())
+          assert.deepStrictEqual(numbers(count - first!, first).filter((offset) => !seen.has(offset)), [])
+          const repeats = lives.slice(1).map((offsets, i) => lives[i]!.at(-1)! + 1 - offsets[0]!)
+          process.stdout.write(`stream: after kill -9, each process began ${repeats.join(", ")} messages back\n`)
+        }).pipe(Effect.scoped, Effect.provide(client(broker.url)))
+      }),
+    240_000
+  )
+})
