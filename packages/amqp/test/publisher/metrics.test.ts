@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Metric, Schedule } from "effect"
+import { Effect, Fiber, Metric, Schedule } from "effect"
 import { AmqpConsumer, AmqpPublisher } from "effect-amqp"
 import { AmqpMemory } from "effect-amqp-memory"
 import { pass } from "effect-amqp-test-rig/VirtualTime"
@@ -63,6 +63,31 @@ describe("the metrics of publishers", () => {
       yield* Virtual.settle
       assert.strictEqual(yield* counter("amqp_publisher_confirmed", { exchange: "orders" }), 1)
       assert.strictEqual(yield* counter("amqp_publisher_confirmed", { exchange: "amq.default" }), 2)
+    })))
+
+  it.effect("count by a hundred exchanges of all publishers at most, and the rest together", () =>
+    onMemory(Effect.gen(function*() {
+      const one = yield* AmqpPublisher.make()
+      const other = yield* AmqpPublisher.make()
+      yield* one.publish(paid(1))
+      const failing = yield* begin(
+        Effect.flip(other.publishAll(
+          Array.from({ length: 150 }, (_, i) => ({ exchange: `tenant-${i}`, routingKey: "x", body: i }))
+        ))
+      )
+      yield* pass(4000, 50)
+      assert.strictEqual((yield* Fiber.join(failing)).failures.length, 150)
+      yield* one.publish(paid(2))
+      yield* Virtual.settle
+      const exchanges = (yield* Metric.snapshot).flatMap(({ attributes, id }) =>
+        id === "amqp_publisher_failed" || id === "amqp_publisher_confirmed"
+          ? [(attributes as Readonly<Record<string, string>>)["exchange"]!]
+          : []
+      )
+      assert.isAtMost(new Set(exchanges).size, 101)
+      assert.strictEqual(yield* counter("amqp_publisher_confirmed", { exchange: "orders" }), 2)
+      assert.strictEqual(yield* counter("amqp_publisher_failed", { exchange: "tenant-0" }), 1)
+      assert.strictEqual(yield* counter("amqp_publisher_failed", { exchange: "_OTHER" }), 51)
     })))
 
   it.effect("tell the copies of a consumer's retry from the application's messages", () =>

@@ -5,7 +5,7 @@
  *
  * @see https://opentelemetry.io/docs/specs/semconv/messaging/messaging-metrics/
  */
-import type * as Context from "effect/Context"
+import * as Context from "effect/Context"
 import * as Metric from "effect/Metric"
 import type { WakeLater } from "../wakeLater.ts"
 import { exchangeLabel } from "../wire/exchangeLabel.ts"
@@ -123,6 +123,15 @@ class Destination {
   }
 }
 
+// Names of exchanges may come from the outside, and each has some twenty metrics that stay for good.
+const maxExchanges = 100
+
+/** The name under which the messages to all further exchanges are counted, as OpenTelemetry names what is left over. */
+const otherExchanges = "_OTHER"
+
+/** The exchanges that have metrics of their own, by the registry that all publishers of a program share. */
+const exchangesOf = new WeakMap<object, Set<string>>()
+
 /** The counts of one publisher. */
 export class PublisherMetrics {
   readonly #context: Context.Context<never>
@@ -133,6 +142,7 @@ export class PublisherMetrics {
   readonly #inFlight: Metric.Gauge<number>
   readonly #latency: Metric.Histogram<number>
   readonly #destinations = new Map<string, Destination>()
+  readonly #exchanges: Set<string>
   /** Most publishers publish to one exchange. */
   #last: { readonly exchange: string; readonly destination: Destination } | undefined
   #told = { waiting: 0, inFlight: 0 }
@@ -145,6 +155,9 @@ export class PublisherMetrics {
     counts: () => QueueCounts
   ) {
     this.#context = context
+    const registry = Context.get(context, Metric.MetricRegistry)
+    this.#exchanges = exchangesOf.get(registry) ?? new Set()
+    exchangesOf.set(registry, this.#exchanges)
     this.#wakeLater = wakeLater
     this.#purpose = purpose
     this.#counts = counts
@@ -156,13 +169,21 @@ export class PublisherMetrics {
   /** Counts the messages to an exchange. */
   to(exchange: string): Destination {
     if (this.#last?.exchange === exchange) return this.#last.destination
-    let destination = this.#destinations.get(exchange)
+    const name = this.#nameOf(exchange)
+    let destination = this.#destinations.get(name)
     if (destination === undefined) {
-      destination = new Destination(exchange, this.#purpose, this.#context)
-      this.#destinations.set(exchange, destination)
+      destination = new Destination(name, this.#purpose, this.#context)
+      this.#destinations.set(name, destination)
     }
     this.#last = { exchange, destination }
     return destination
+  }
+
+  #nameOf(exchange: string): string {
+    const known = this.#exchanges
+    if (!known.has(exchange) && known.size >= maxExchanges) return otherExchanges
+    known.add(exchange)
+    return exchange
   }
 
   /** Records one confirm of one or many messages: the milliseconds since the oldest of them was written. */
