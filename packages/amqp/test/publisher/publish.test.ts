@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber, Result } from "effect"
-import { AmqpChannel, AmqpPublisher } from "effect-amqp"
+import { AmqpChannel, AmqpPublisher, AmqpTopology } from "effect-amqp"
+import { AmqpMemory } from "effect-amqp-memory"
 import { begin, depth, paid, publish } from "../support/Publishing.ts"
 import * as Virtual from "../support/Virtual.ts"
 
@@ -68,6 +69,33 @@ describe("AmqpPublisher.publish", () => {
       )
       assert.deepStrictEqual(results.map(Result.isSuccess), [true, false, true])
     }).pipe(Effect.provide(Virtual.layer())))
+
+  const unbind = AmqpTopology.make(Virtual.orders, AmqpTopology.unbind(Virtual.invoices, Virtual.orders, "paid"))
+  it.effect.each(
+    [
+      ["the second came back", [true, false], ["unknown", "unknown"]],
+      ["the first came back before the second was written", [false, true], ["no"]],
+      ["all came back", [false, false, false], ["no", "no", "no"]],
+      ["none came back", [true, true], []]
+    ] as const
+  )(
+    "of messages that look alike, none that came back is confirmed: %s",
+    ([, isBound, published]) =>
+      Effect.gen(function*() {
+        const broker = yield* AmqpMemory.AmqpMemory
+        yield* broker.withholdConfirms
+        const publishing = yield* Effect.forEach(isBound, (bound) =>
+          Effect.andThen(
+            AmqpTopology.declare(bound ? Virtual.topology : unbind),
+            begin(Effect.result(publish(paid("x", { messageId: "same" }))))
+          ))
+        yield* broker.releaseConfirms
+        const results = yield* Effect.forEach(publishing, Fiber.join)
+        const reasons = results.flatMap((result) => Result.isFailure(result) ? [result.failure.reason] : [])
+        assert.deepStrictEqual(reasons.map(({ published }) => published), [...published])
+        for (const reason of reasons) assert.strictEqual(reason._tag, "Unroutable")
+      }).pipe(Effect.provide(Virtual.layer()), Effect.scoped)
+  )
 
   it.effect.each(
     [["the same", "same"], ["an empty", ""], ["a cut", "caf\ufffd"]] as const

@@ -56,6 +56,8 @@ export interface Entry {
   /** How often it was nacked, and on which channel last. */
   nacked: { readonly times: number; readonly on: object } | undefined
   returned: DriverReturn | undefined
+  /** A return that may be this message's or that of another with the same id, exchange and routing key. */
+  maybeReturned: DriverReturn | undefined
   /** Set when channels were closed while it was in flight, and the cause may be this message. */
   suspicion: Suspicion | undefined
   /** Its neighbours in the order of submission, as long as its owner waits. */
@@ -78,6 +80,7 @@ export const make = (encoded: Encoded, owner: Owner, holder: Holder, now: number
   written: 0,
   nacked: undefined,
   returned: undefined,
+  maybeReturned: undefined,
   suspicion: undefined,
   older: undefined,
   newer: undefined

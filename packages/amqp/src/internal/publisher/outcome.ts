@@ -17,7 +17,7 @@ export const published = (entry: Entry): PublishError.Published => entry.written
 /** The broker returned the message. */
 export const unroutable = (entry: Entry, returned: DriverReturn): PublishErrorReason =>
   new PublishError.Unroutable({
-    published: entry.written > 1 ? "unknown" : "no",
+    published: entry.written > 1 || entry.maybeReturned !== undefined ? "unknown" : "no",
     exchange: returned.exchange,
     routingKey: returned.routingKey,
     replyCode: returned.replyCode,

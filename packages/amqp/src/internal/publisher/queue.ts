@@ -18,6 +18,7 @@ import type { QueueCounts } from "./metrics.ts"
 import * as Outcomes from "./outcome.ts"
 import type { RefusedKinds, Turns } from "./quarantine.ts"
 import { absolveLikes, isSuspect, ofLikes, suspect } from "./quarantine.ts"
+import * as Returns from "./returns.ts"
 import type { Roster } from "./roster.ts"
 import { Waiting } from "./waiting.ts"
 import type { Bounds } from "./window.ts"
@@ -335,6 +336,7 @@ export class PublishQueue implements Holder {
     entry.writtenAt = now
     entry.state = "InFlight"
     entry.returned = undefined
+    entry.maybeReturned = undefined
     if (this.#lane._tag === "Quarantine") {
       const mustBeAlone = this.#mustBeAlone(entry)
       this.#lane.turns.written(entry, mustBeAlone)
@@ -386,8 +388,9 @@ export class PublishQueue implements Holder {
       this.#events.onResting(entry)
       return false
     }
-    if (entry.returned !== undefined) {
-      this.#roster.settle(entry, Outcomes.unroutable(entry, entry.returned))
+    const returned = entry.returned ?? entry.maybeReturned
+    if (returned !== undefined) {
+      this.#roster.settle(entry, Outcomes.unroutable(entry, returned))
       return false
     }
     this.#roster.settle(entry, undefined, now)
@@ -399,19 +402,7 @@ export class PublishQueue implements Holder {
     const at = this.#at
     if (at._tag === "Off") return
     this.#roster.metrics.to(returned.exchange).returned++
-    const isSame = ({ encoded: { exchange, routingKey } }: Entry): boolean =>
-      exchange === returned.exchange && routingKey === returned.routingKey
-    // An id may be empty or anything else that does not come back as it was sent; each return belongs to a message.
-    const entry =
-      this.#unreturned(at, (entry) => isSame(entry) && entry.encoded.properties.messageId === returned.messageId) ??
-        this.#unreturned(at, isSame) ??
-        this.#unreturned(at, () => true)
-    if (entry !== undefined) entry.returned = returned
-  }
-
-  /** Finds the oldest message in flight that may be returned and was not yet. */
-  #unreturned({ window }: On, matches: (entry: Entry) => boolean): Entry | undefined {
-    return window.find((entry) => entry.returned === undefined && entry.encoded.mandatory && matches(entry))
+    Returns.attribute(at.window, returned)
   }
 
   /** Sends a nacked message again, which has rested, on another channel than the one that refused it. */
