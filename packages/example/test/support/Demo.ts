@@ -21,7 +21,14 @@ const tsx = ["--import", createRequire(import.meta.url).resolve("tsx")]
 const directory = resolve(import.meta.dirname, "../..")
 
 /** The source files that can be run. */
-export type Program = "main.ts" | "consume.ts" | "shop.ts" | "redrive.ts" | "rpc.ts" | "partitions.ts"
+export type Program =
+  | "main.ts"
+  | "consume.ts"
+  | "shop.ts"
+  | "redrive.ts"
+  | "rpc.ts"
+  | "partitions.ts"
+  | "../test/support/launched.ts"
 
 /** Run it with `head -1` behind it, which reads one line and goes. */
 export const firstLine = Effect.fnUntraced(
