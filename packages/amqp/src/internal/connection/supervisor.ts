@@ -79,12 +79,12 @@ export const make = Effect.fnUntraced(function*(
   const clock = yield* Clock.Clock
   const wakeLater = yield* WakeLater.make
   const state = yield* SubscriptionRef.make<State>({ _tag: "Idle", role: undefined })
-  const setups = yield* Setups.make
   let phase: Phase = { _tag: "Idle", next: Deferred.makeUnsafe() }
   let role: Role | undefined
 
   /** What a log line says of the session besides its own fields. */
-  const about = (fields: Record<string, unknown>) => role === undefined ? fields : { session: role, ...fields }
+  const about: Setups.About = (fields) => role === undefined ? fields : { session: role, ...fields }
+  const setups = yield* Setups.make(about)
 
   const setState = (next: State) => SubscriptionRef.set(state, next)
 
