@@ -38,6 +38,33 @@ describe("AmqpPublisher.sink", () => {
       assert.strictEqual(yield* Fiber.join(running), 100)
     }).pipe(Effect.provide(Virtual.layer())))
 
+  it.effect("of a whole chunk encodes no more than its window, and rechunked makes no more bodies", () =>
+    Effect.gen(function*() {
+      const broker = yield* AmqpMemory.AmqpMemory
+      const publisher = yield* AmqpPublisher.AmqpPublisher
+      yield* broker.withholdConfirms
+      let made = 0
+      const encoded = new Set<number>()
+      const bodies = (numbers: Stream.Stream<number>) =>
+        Stream.map(numbers, (i) => {
+          made++
+          return paid({ toJSON: () => (encoded.add(i), i) })
+        })
+      const sending = Effect.fnUntraced(function*(messages: ReturnType<typeof bodies>) {
+        made = 0
+        encoded.clear()
+        const running = yield* begin(Stream.run(messages, publisher.sink({ inFlight: 10 })))
+        yield* Virtual.settle
+        const counted = { made, encoded: encoded.size }
+        yield* Fiber.interrupt(running)
+        return counted
+      })
+      const numbers = Stream.range(1, 4096)
+      assert.deepStrictEqual(yield* sending(bodies(numbers)), { made: 4096, encoded: 10 })
+      assert.deepStrictEqual(yield* sending(bodies(Stream.rechunk(numbers, 10))), { made: 20, encoded: 10 })
+      yield* broker.releaseConfirms
+    }).pipe(Effect.provide(Virtual.layer())))
+
   it.effect("ends with the failure of a message", () =>
     Effect.gen(function*() {
       const publisher = yield* AmqpPublisher.AmqpPublisher
