@@ -88,17 +88,15 @@ export const start = Effect.fnUntraced(function*(snippets: ReadonlyArray<Snippet
 /** Waits until a program has printed what the page says, or has ended if the page says nothing. */
 export const finish = (running: Running): Effect.Effect<void> => {
   const { lines, snippet: { file, prints } } = running
-  return Effect.suspend(() =>
-    Patience.until(
-      prints.length === 0 ? `${file} ends` : `${file} prints\n${prints.join("\n")}\n`,
-      Effect.sync(() => {
-        if (prints.length === 0 ? hasEnded(running) : hasPrinted(lines, prints)) return true
-        const failure = failureOf(running)
-        if (hasEnded(running)) throw new Error(`${file} has ended: ${failure}. It has printed\n${lines.join("\n")}`)
-        return false
-      })
-    )
-  )
+  const report = () => `the page says\n${prints.join("\n")}\nand it has printed\n${lines.join("\n")}`
+  return Patience.until(
+    prints.length === 0 ? `${file} ends` : `${file} prints what the page says`,
+    Effect.sync(() => {
+      if (prints.length === 0 ? hasEnded(running) : hasPrinted(lines, prints)) return true
+      if (hasEnded(running)) throw new Error(`${file} has ended (${failureOf(running) ?? "well"}): ${report()}`)
+      return false
+    })
+  ).pipe(Effect.catchDefect((defect) => Effect.die(new Error(report(), { cause: defect }))))
 }
 
 /** What a program failed with, if it has failed and was not only interrupted. */
