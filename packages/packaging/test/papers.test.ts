@@ -56,6 +56,17 @@ describe("the papers", () => {
   })
 })
 
+describe("the picture of the demo", () => {
+  it("is small, and ends with every message confirmed", () => {
+    const picture = read("docs/demo.svg")
+    assert.isBelow(picture.length, 20_000)
+    const [, published, confirmed] = /<title>npx pnpm@12 demo .*: published (\d+), confirmed (\d+), failed 0<\/title>/
+      .exec(picture)!
+    assert.strictEqual(confirmed, published)
+    assert.include(picture, "disconnected: ")
+  })
+})
+
 describe("the workflow of releases", () => {
   it("runs scripts that exist, after the check, and may prove where a package comes from", () => {
     const workflow = read(".github/workflows/release.yml")
