@@ -38,6 +38,7 @@ import type { BatchOutcomes } from "./internal/consumer/outcomes.ts"
 import { fromExits } from "./internal/consumer/outcomes.ts"
 import { inBatches, singly } from "./internal/consumer/portions.ts"
 import type { RetryOptions } from "./internal/consumer/retryQueues.ts"
+import * as Routing from "./internal/consumer/routing.ts"
 import * as DeliveryStream from "./internal/consumer/stream.ts"
 import type { HandlerContext, Worker } from "./internal/consumer/worker.ts"
 import * as ConsumerWorker from "./internal/consumer/worker.ts"
@@ -56,6 +57,8 @@ export type {
 } from "./internal/consumer/options.ts"
 export type { BatchOutcomes } from "./internal/consumer/outcomes.ts"
 export type { RetryOptions } from "./internal/consumer/retryQueues.ts"
+export type { Handlers, HandlersContext, HandlersError, Routed } from "./internal/consumer/routing.ts"
+export { UnroutedDelivery } from "./internal/consumer/routing.ts"
 
 /**
  * Counts of messages by their fate, since the consumer was made.
@@ -339,6 +342,42 @@ export const deadLetter: Effect.Effect<never, HandlerDecision> = Effect.fail(
  * @since 0.2.0
  */
 export const drop: Effect.Effect<never, HandlerDecision> = Effect.fail(new HandlerDecision({ fate: "drop" }))
+
+/**
+ * Makes one handler of several, by the property `type` of a message: `"order.paid"`. A message of another type, or of
+ * none, fails with {@link UnroutedDelivery}, which is refused and not tried again. `AmqpContract` also decodes.
+ *
+ * @example
+ * ```ts
+ * AmqpConsumer.layer(
+ *   invoices,
+ *   AmqpConsumer.byType({
+ *     "order.paid": (delivery) => Effect.flatMap(delivery.json(Order), Invoices.create),
+ *     "order.cancelled": (delivery) => Effect.flatMap(delivery.json(Order), Invoices.cancel)
+ *   })
+ * )
+ * ```
+ *
+ * @category routing
+ * @since 0.2.0
+ */
+export const byType: <H extends Routing.Handlers<any, any>>(handlers: H) => Routing.Routed<H> = Routing.byType
+
+/**
+ * Makes one handler of several, by patterns of the routing key that a message was first published with, as a topic
+ * exchange has them: `*` is one word and `#` any number of words. The first pattern that matches, in the order in which
+ * they are written, has the message; `"#"` at the end takes the rest. Otherwise as {@link byType}.
+ *
+ * @example
+ * ```ts
+ * AmqpConsumer.byRoutingKey({ "order.*.paid": createInvoice, "order.#": Effect.logDebug })
+ * ```
+ *
+ * @category routing
+ * @since 0.2.0
+ */
+export const byRoutingKey: <H extends Routing.Handlers<any, any>>(handlers: H) => Routing.Routed<H> =
+  Routing.byRoutingKey
 
 /**
  * Streams the messages of a queue, which the reader of the stream acknowledges: `ack`, `nack` or `reject` each

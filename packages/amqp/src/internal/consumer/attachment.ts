@@ -120,6 +120,7 @@ export const attach = Effect.fnUntraced(function*(
   /** The present channel has lost its consumer. */
   let isCancelledByBroker = false
   let isMissing = false
+  let isStandby = false
 
   const become = (next: State): void => {
     if (state._tag === "Ended") return
@@ -214,6 +215,7 @@ export const attach = Effect.fnUntraced(function*(
       return
     }
     isMissing = false
+    isStandby = false
     if (!isCancelledByBroker && channel.isOpen()) become({ _tag: "Attached", tag, channel, session })
     yield* Effect.addFinalizer(() =>
       state._tag === "Detached"
@@ -234,7 +236,8 @@ export const attach = Effect.fnUntraced(function*(
     const reason = error.reason
     if (reason._tag === "ResourceLocked" && options.exclusive === "standby") {
       // The broker has closed the channel, and the next one asks again.
-      const wasStandby = state._tag === "Detached" && state.cause?.reason._tag === "ResourceLocked"
+      const wasStandby = isStandby
+      isStandby = true
       become({ _tag: "Detached", cause: error })
       return wasStandby ? Effect.void : Effect.logInfo("AMQP consumer stands by: another one has its queue", { queue })
     }

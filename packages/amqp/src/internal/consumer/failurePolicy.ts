@@ -12,6 +12,7 @@ import { HandlerDecision } from "./decision.ts"
 import type { Delays } from "./delayedRetry.ts"
 import type { PortionFate, Unhandled } from "./fate.ts"
 import type { Retry } from "./options.ts"
+import { UnroutedDelivery } from "./routing.ts"
 import type { QueueTraits } from "./traits.ts"
 import { hasStreamOffset } from "./traits.ts"
 
@@ -196,6 +197,10 @@ export const make = <T, E>(options: {
       )
     }
     if (error.value instanceof HandlerDecision) return follow(error.value.fate, deliveries, error.value)
+    // Another try finds no handler either.
+    if (error.value instanceof UnroutedDelivery && typeof onFailure !== "function") {
+      return Effect.andThen(Effect.logWarning(error.value.message), refuse(deliveries))
+    }
     const outcome = typeof onFailure === "function" ? onFailure(error.value, content) : onFailure
     return Effect.andThen(Effect.logWarning("AMQP handler failed", cause), follow(outcome, deliveries, error.value))
   }
