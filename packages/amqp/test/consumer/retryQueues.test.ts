@@ -72,6 +72,63 @@ describe("the queues of a retry", () => {
       assert.strictEqual(tries, 3)
     })))
 
+  for (
+    const [what, other] of [
+      ["an expiry of the queue", { "x-expires": 60_000 }],
+      ["a maximum length", { "x-max-length": 10 }],
+      ["another mode", { "x-queue-mode": "lazy" }]
+    ] as const
+  ) {
+    it.effect(`are used where an operator made them with ${what}`, () =>
+      onMemory(
+        Effect.gen(function*() {
+          const channel = yield* AmqpChannel.AmqpChannel
+          yield* AmqpTopology.declare(AmqpTopology.make(classic))
+          yield* channel.declareQueue({
+            name: "work.retry.1000",
+            arguments: {
+              "x-message-ttl": 1000,
+              "x-dead-letter-exchange": "",
+              "x-dead-letter-routing-key": "work",
+              ...other
+            }
+          })
+          const attempts: Array<number> = []
+          yield* AmqpConsumer.make(
+            classic,
+            (delivery) => Effect.andThen(Effect.sync(() => attempts.push(delivery.attempts)), Effect.fail("no")),
+            { onFailure: policy }
+          )
+          const publisher = yield* AmqpPublisher.AmqpPublisher
+          yield* publisher.publish({ routingKey: "work", body: "1" })
+          yield* pass(5000)
+          assert.deepStrictEqual(attempts, [1, 2, 3])
+          assert.deepInclude(yield* argumentsOf("work.retry.1000"), other)
+        }),
+        "3.10"
+      ))
+  }
+
+  it.effect("are used where an operator made them transient, and where the queue is transient and they are not", () =>
+    onMemory(
+      Effect.gen(function*() {
+        const channel = yield* AmqpChannel.AmqpChannel
+        const waits = (queue: string) => ({
+          "x-message-ttl": 1000,
+          "x-dead-letter-exchange": "",
+          "x-dead-letter-routing-key": queue
+        })
+        yield* AmqpTopology.declare(AmqpTopology.make(classic))
+        yield* channel.declareQueue({ name: "work.retry.1000", durable: false, arguments: waits("work") })
+        yield* consume(classic)
+        const transient = AmqpTopology.queue("passing", { durable: false })
+        yield* AmqpTopology.declare(AmqpTopology.make(transient))
+        yield* channel.declareQueue({ name: "passing.retry.1000", arguments: waits("passing") })
+        yield* consume(transient)
+      }),
+      "3.10"
+    ))
+
   it.effect("are refused by name where a message would wait for another time", () =>
     onMemory(Effect.gen(function*() {
       const wrong = AmqpTopology.queue("work.retry.1000", {

@@ -1,7 +1,7 @@
 import { assert } from "@effect/vitest"
 import { Effect, Option } from "effect"
 import * as Client from "./Client.ts"
-import { suite } from "./Suite.ts"
+import { rows, suite } from "./Suite.ts"
 
 export const queues = suite("what queues hold, and how long they live", {
   "a queue hands messages out in the order in which they came": Effect.gen(function*() {
@@ -50,6 +50,24 @@ export const queues = suite("what queues hold, and how long they live", {
     yield* Client.consume(channel, "q")
     assert.deepStrictEqual(yield* channel.checkQueue("q"), { queue: "q", messageCount: 0, consumerCount: 1 })
   }),
+  ...rows(["queue", "exchange"] as const, (kind) => [
+    `looking at a ${kind} by a passive declaration declares nothing`,
+    Effect.gen(function*() {
+      const look = (channel: Client.Channel) =>
+        kind === "queue" ? Effect.asVoid(channel.checkQueue("e")) : channel.checkExchange("e")
+      const missing = yield* Client.failure(look(yield* Client.session))
+      assert.deepStrictEqual([missing.reason, missing.text], [
+        "NotFound",
+        `NOT_FOUND - no ${kind} 'e' in vhost '/'`
+      ])
+      const channel = yield* Client.session
+      if (kind === "queue") yield* Client.queue(channel, "e", { "x-max-length": 5 })
+      else yield* Client.exchange(channel, "e", "topic")
+      // Its properties are not asked for.
+      yield* look(channel)
+      assert.isTrue(channel.isOpen())
+    })
+  ]),
   "purging counts what was ready and leaves what was delivered": Effect.gen(function*() {
     const channel = yield* Client.session
     yield* Client.queue(channel, "q")

@@ -123,6 +123,39 @@ export const routing = suite("where messages go", {
       assert.deepStrictEqual(yield* Client.bodies(channel, "q"), matches ? ["1"] : [])
     })
   ]),
+  ...rows([["a routing key", "k", {}], ["arguments", "k", { a: 1 }]] as const, ([what, key, args]) => [
+    `an unbind by ${what} ends that binding and no other`,
+    Effect.gen(function*() {
+      const channel = yield* Client.session
+      yield* Client.exchange(channel, "x", "direct")
+      yield* Client.queue(channel, "q")
+      yield* Client.bind(channel, "q", "x", key, args)
+      yield* Client.bind(channel, "q", "x", "other")
+      yield* channel.unbindQueue({ queue: "q", exchange: "x", routingKey: key, arguments: args })
+      yield* Client.publish(channel, { exchange: "x", routingKey: key, body: "1", mandatory: true })
+      yield* Client.publish(channel, { exchange: "x", routingKey: "other", body: "2" })
+      assert.deepStrictEqual(yield* Client.bodies(channel, "q"), ["2"])
+    })
+  ]),
+  "an unbind with other arguments, and one of what is not bound, changes nothing": Effect.gen(function*() {
+    const channel = yield* Client.session
+    yield* Client.exchange(channel, "x", "direct")
+    yield* Client.queue(channel, "q")
+    yield* Client.bind(channel, "q", "x", "k")
+    for (const [routingKey, args] of [["k", { a: 1 }], ["other", {}]] as const) {
+      yield* channel.unbindQueue({ queue: "q", exchange: "x", routingKey, arguments: args })
+    }
+    yield* Client.publish(channel, { exchange: "x", routingKey: "k", body: "1" })
+    assert.deepStrictEqual(yield* Client.bodies(channel, "q"), ["1"])
+  }),
+  "an unbind from an exchange or of a queue that is missing succeeds": Effect.gen(function*() {
+    const channel = yield* Client.session
+    yield* Client.exchange(channel, "x", "direct")
+    yield* Client.queue(channel, "q")
+    yield* channel.unbindQueue({ queue: "q", exchange: "missing", routingKey: "k", arguments: {} })
+    yield* channel.unbindQueue({ queue: "missing", exchange: "x", routingKey: "k", arguments: {} })
+    assert.isTrue(channel.isOpen())
+  }),
   "two bindings that differ only in arguments are two bindings": Effect.gen(function*() {
     const channel = yield* bound("headers")
     yield* Client.bind(channel, "q", "x", "", { a: 1 })
