@@ -361,7 +361,7 @@ export const drop: Effect.Effect<never, HandlerDecision> = Effect.fail(new Handl
  * @category routing
  * @since 0.2.0
  */
-export const byType: <H extends Routing.Handlers<any, any>>(handlers: H) => Routing.Routed<H> = Routing.byType
+export const byType: <H extends Routing.Handlers<unknown, unknown>>(handlers: H) => Routing.Routed<H> = Routing.byType
 
 /**
  * Makes one handler of several, by patterns of the routing key that a message was first published with, as a topic
@@ -376,7 +376,7 @@ export const byType: <H extends Routing.Handlers<any, any>>(handlers: H) => Rout
  * @category routing
  * @since 0.2.0
  */
-export const byRoutingKey: <H extends Routing.Handlers<any, any>>(handlers: H) => Routing.Routed<H> =
+export const byRoutingKey: <H extends Routing.Handlers<unknown, unknown>>(handlers: H) => Routing.Routed<H> =
   Routing.byRoutingKey
 
 /**

@@ -73,7 +73,7 @@ const unrouted = (
 ): Effect.Effect<never, UnroutedDelivery> => Effect.fail(new UnroutedDelivery({ queue, messageId, by, value, known }))
 
 /** Hands a message to the handler of its type. */
-export const byType = <H extends Handlers<any, any>>(handlers: H): Routed<H> => {
+export const byType = <H extends Handlers<unknown, unknown>>(handlers: H): Routed<H> => {
   const known = new Map<string, AnyHandler>(Object.entries(handlers))
   const route = (delivery: Delivery) => {
     const { type } = delivery.properties
@@ -95,7 +95,7 @@ const matches = (pattern: ReadonlyArray<string>, words: ReadonlyArray<string>, a
 }
 
 /** Hands a message to the first handler whose pattern matches its routing key. */
-export const byRoutingKey = <H extends Handlers<any, any>>(handlers: H): Routed<H> => {
+export const byRoutingKey = <H extends Handlers<unknown, unknown>>(handlers: H): Routed<H> => {
   const patterns = Object.entries(handlers).map(([pattern, handler]) => ({ words: pattern.split("."), handler }))
   const route = (delivery: Delivery) => {
     const words = delivery.routingKey.split(".")
