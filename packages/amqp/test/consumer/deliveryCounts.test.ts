@@ -117,6 +117,24 @@ for (const version of versions) {
         })
       ))
 
+    it.effect("loses no message to handlers that hang past the acknowledgement timeout again and again", () =>
+      on(
+        version,
+        Effect.gen(function*() {
+          yield* send(3)
+          const scope = yield* Scope.make()
+          yield* Scope.provide(
+            AmqpConsumer.make(jobs, () => Effect.never, { concurrency: 40, drainTimeout: "1 second" }),
+            scope
+          )
+          yield* pass(12 * 3_600_000, 60_000)
+          const closing = yield* Effect.forkChild(Scope.close(scope, Exit.void), { startImmediately: true })
+          yield* pass(10_000)
+          yield* Fiber.join(closing)
+          assert.deepStrictEqual([yield* depth("jobs"), yield* depth("dead")], [3, 0])
+        })
+      ).pipe(Effect.provide(logging([]))), 60_000)
+
     it.effect("loses no message to slow jobs behind each other", () =>
       on(
         version,

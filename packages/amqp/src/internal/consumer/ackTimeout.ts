@@ -19,6 +19,8 @@ export interface GuardOptions<T> {
   readonly whenAckTimeout: "warn" | "interrupt"
   /** A message that is given back comes again; on a stream it does not. */
   readonly takesBack: boolean
+  /** A handler has not ended in time: the broker may take back everything that is out at any moment. */
+  readonly onNear: () => void
   /** Where the handler of a portion runs, so that a warning about it has its annotations. */
   readonly contextOf: (content: T) => Context.Context<never>
 }
@@ -41,6 +43,7 @@ export const guard = Effect.fnUntraced(function*<T>(options: GuardOptions<T>): E
     const now = Monotonic.millis(clock)
     let next = now + waitingLimit
     let waiting = 0
+    let isNear = false
     const unsettled = Array.from(dispatcher.unsettled())
     const dueAt = (portion: Portion<T>) => portion.arrivedAt + (portion.state === "Waiting" ? waitingLimit : limit)
     const isDue = (portion: Portion<T>) => dueAt(portion) <= now
@@ -66,12 +69,14 @@ export const guard = Effect.fnUntraced(function*<T>(options: GuardOptions<T>): E
       }
       if (seen.has(portion)) continue
       seen.add(portion)
+      isNear = true
       yield* Effect.logWarning("AMQP handler is near the broker's delivery acknowledgement timeout", {
         unacknowledgedMillis: now - portion.arrivedAt,
         timeoutMillis
       }).pipe(Effect.provideContext(options.contextOf(portion.content)))
       if (options.whenAckTimeout === "interrupt") dispatcher.interrupt(portion)
     }
+    if (isNear) options.onNear()
     if (waiting > 0) {
       yield* Effect.logWarning(
         "AMQP messages waited for a handler for half of the broker's delivery acknowledgement timeout and are given " +

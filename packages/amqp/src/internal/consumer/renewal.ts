@@ -21,7 +21,7 @@ import { write } from "./fate.ts"
 
 /** Renews the messages of one queue. */
 export interface Renewal {
-  /** Begins to renew a message, and calls back when it was given back, or could not be renewed and was nacked. */
+  /** Begins to renew a message, once, and calls back when it was given back, or could not be renewed and was nacked. */
   readonly renew: (delivery: Delivery, onGivenBack: () => void) => void
   /** Waits for what is being renewed, for a while. */
   readonly settled: Effect.Effect<void>
@@ -52,6 +52,7 @@ export const make = Effect.fnUntraced(function*(
   const fibers = yield* FiberSet.make<void>()
   const run = yield* FiberSet.runtime(fibers)<never>()
 
+  const begun = new WeakSet<Delivery>()
   const renew = Effect.fnUntraced(function*(delivery: Delivery): Effect.fn.Return<void, never> {
     const { deliveryTag, messageId } = delivery
     const message = copyTo(queue, delivery, queue)
@@ -90,6 +91,8 @@ export const make = Effect.fnUntraced(function*(
 
   return {
     renew: (delivery, onGivenBack) => {
+      if (begun.has(delivery)) return
+      begun.add(delivery)
       run(Effect.andThen(renew(delivery), Effect.sync(onGivenBack)))
     },
     settled: Effect.asVoid(Effect.timeoutOption(FiberSet.awaitEmpty(fibers), patience))

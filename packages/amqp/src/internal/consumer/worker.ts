@@ -363,6 +363,16 @@ const begin = Effect.fnUntraced(function*<T, E, R>(
       ackTimeout: timing.ackTimeout,
       whenAckTimeout: timing.whenAckTimeout,
       takesBack: traits.type !== "stream",
+      // What the broker takes back counts as failed, also where no handler failed.
+      onNear() {
+        for (const { content } of dispatcher.unsettled()) {
+          for (const delivery of portions.all(content)) {
+            if (!delivery.isSettled && !delivery.isStale && isAtLimit(delivery)) {
+              renewal.renew(delivery, () => count("giveBack", 1))
+            }
+          }
+        }
+      },
       contextOf
     }))
   }
