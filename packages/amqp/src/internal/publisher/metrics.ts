@@ -145,7 +145,7 @@ export class PublisherMetrics {
   readonly #exchanges: Set<string>
   /** Most publishers publish to one exchange. */
   #last: { readonly exchange: string; readonly destination: Destination } | undefined
-  #told = { waiting: 0, inFlight: 0 }
+  #told: QueueCounts | undefined
   #isDue = false
 
   constructor(
@@ -202,8 +202,14 @@ export class PublisherMetrics {
     this.#isDue = false
     for (const destination of this.#destinations.values()) destination.flush()
     const counts = this.#counts()
-    this.#waiting.modifyUnsafe(counts.waiting - this.#told.waiting, this.#context)
-    this.#inFlight.modifyUnsafe(counts.inFlight - this.#told.inFlight, this.#context)
+    const told = this.#told
+    // Each update of a metric costs as much as all the rest of a flush; the first one lets the metric exist.
+    if (counts.waiting !== told?.waiting) {
+      this.#waiting.modifyUnsafe(counts.waiting - (told?.waiting ?? 0), this.#context)
+    }
+    if (counts.inFlight !== told?.inFlight) {
+      this.#inFlight.modifyUnsafe(counts.inFlight - (told?.inFlight ?? 0), this.#context)
+    }
     this.#told = counts
   }
 }
