@@ -169,6 +169,21 @@ describe("AmqpConsumer.retry", () => {
     })
   }
 
+  it.effect("dead-letters a message whose copy has the connection closed, because it would each time", () => {
+    const lines: Parameters<typeof logging>[0] = []
+    return onMemory(Effect.gen(function*() {
+      const broker = yield* AmqpMemory.AmqpMemory
+      const consumer = yield* AmqpConsumer.make(work, () => Effect.fail("no"), { onFailure: fiveTimes })
+      yield* pass(3000)
+      yield* broker.refuse({ on: "publish", name: "work.retry.1000", replyCode: 541, replyText: "INTERNAL_ERROR" })
+      yield* send("bad")
+      yield* pass(10_000)
+      assert.strictEqual(yield* ready("dead"), 1)
+      assert.deepInclude(yield* consumer.counts, { deadLettered: 1, retried: 0, parked: 0 })
+      assert.isTrue(lines.some(({ message }) => message.startsWith("AMQP message cannot be published again")))
+    })).pipe(Effect.provide(logging(lines)))
+  })
+
   it.effect("leaves out a timestamp that no Date can hold", () =>
     onMemory(Effect.gen(function*() {
       const timestamps: Array<number | undefined> = []

@@ -106,7 +106,7 @@ export const make = <T, E>(options: {
 
   const isHopeless = (error: AmqpError | PublishError, delivery: Delivery): boolean =>
     error._tag === "PublishError"
-      ? hopeless.has(error.reason._tag)
+      ? hopeless.has(error.reason._tag) || (error.reason._tag === "ConnectionLost" && error.reason.isCulprit)
       : error.reason._tag === "InvalidConfiguration" && isOfStream([delivery])
 
   /** Puts messages back; a stream takes none, and goes on. */
