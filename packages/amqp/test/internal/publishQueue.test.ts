@@ -57,7 +57,7 @@ const make = (maxInFlight: number) => {
       written.length = 0
       queue.attach({
         channel,
-        session: { blocked: undefined, trial: new Trial() } as Session,
+        session: { blocked: undefined, trial: new Trial(), asking: 0 } as Session,
         onDraining: nothing,
         onDrained: nothing
       })

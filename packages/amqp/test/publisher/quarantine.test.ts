@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Arbitrary, Context, Effect, Exit, Fiber, Layer, Schedule } from "effect"
 import type { AmqpDriver, AmqpMessage, PublishError } from "effect-amqp"
-import { AmqpConnection, AmqpError, AmqpPublisher, AmqpTopology, CurrentDriver } from "effect-amqp"
+import { AmqpChannel, AmqpConnection, AmqpError, AmqpPublisher, AmqpTopology, CurrentDriver } from "effect-amqp"
 import { AmqpMemory } from "effect-amqp-memory"
 import { pass } from "effect-amqp-test-rig/VirtualTime"
 import { TestClock } from "effect/testing"
@@ -284,6 +284,29 @@ describe("a message that closes the connection of an AmqpPublisher", () => {
       assert.deepInclude(failures[0].error.reason, { _tag: "ConnectionLost", isCulprit: true })
       yield* broker.setLatency(0)
     }).pipe(Effect.provide(Virtual.layer()), Effect.scoped))
+
+  it.effect("is not taken for the cause when an operation on the same connection was", () =>
+    Effect.gen(function*() {
+      const broker = yield* AmqpMemory.AmqpMemory
+      yield* broker.refuse({ on: "deleteQueue", replyCode: 540, replyText: "NOT_IMPLEMENTED - cannot delete queue" })
+      yield* broker.setLatency("10 millis")
+      const channel = yield* AmqpChannel.AmqpChannel
+      yield* pass(3000)
+      const deleting = yield* begin(
+        Effect.forEach([1, 2, 3], () => Effect.flip(channel.deleteQueue("q")), { discard: true })
+      )
+      const publishing: Array<Fiber.Fiber<void, PublishError.PublishError>> = []
+      for (let i = 0; i < 600; i++) {
+        publishing.push(yield* begin(publish(paid(i, { priority: i % 10, messageId: `good-${i}` }))))
+        yield* TestClock.adjust(5)
+      }
+      yield* pass(30_000)
+      yield* Fiber.join(deleting)
+      for (const fiber of publishing) yield* Fiber.join(fiber)
+      yield* broker.setLatency(0)
+    }).pipe(Effect.provide(
+      Virtual.layer({ connection: { sessions: "shared" }, publisher: { confirmTimeout: "30 seconds" } })
+    )))
 
   it.effect("in RabbitMQ since 4.0: one to a missing exchange with a long name that is not ASCII", () =>
     Effect.gen(function*() {

@@ -33,6 +33,8 @@ export class Session {
   readonly #goodbyes: Goodbyes
   /** The queues that topologies have declared on this session. */
   readonly queues = new DeclaredQueues()
+  /** How many operations wait for the broker's answer: any of them may be what the broker closes the connection for. */
+  asking = 0
   /** Whose turn it is to be alone, of the messages of all publishers that may have this session ended. */
   readonly trial = new Trial()
 
@@ -89,9 +91,17 @@ export class Session {
    * unless it said that it is blocked: then it is known why it does not answer, and it will.
    */
   bounded<A, R>(operation: string, effect: Effect.Effect<A, AmqpError, R>): Effect.Effect<A, AmqpError, R> {
-    return Effect.timeoutOrElse(effect, {
-      duration: this.#operationTimeout,
-      orElse: () => Effect.fail(this.#expire(operation, this.#operationTimeout))
+    return Effect.suspend(() => {
+      this.asking++
+      return Effect.ensuring(
+        Effect.timeoutOrElse(effect, {
+          duration: this.#operationTimeout,
+          orElse: () => Effect.fail(this.#expire(operation, this.#operationTimeout))
+        }),
+        Effect.sync(() => {
+          this.asking--
+        })
+      )
     })
   }
 

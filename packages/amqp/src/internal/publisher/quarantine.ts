@@ -91,6 +91,9 @@ export const suspect = (entry: Entry, weight: 1 | 2): Suspicion => ({
 /** Tells if a message must go alone because of closes while it was in flight. */
 export const isSuspect = ({ suspicion }: Entry): boolean => suspicion !== undefined && suspicion.weight >= aloneFrom
 
+/** Tells if so many ends found a message in flight that something else under way each time is no excuse. */
+export const wasTriedOften = ({ suspicion }: Entry): boolean => suspicion !== undefined && suspicion.weight > aloneFrom
+
 /**
  * Frees from suspicion those like a message that the broker has taken. Only once: if a channel is closed while they are
  * in flight together, each of them goes alone to the end.

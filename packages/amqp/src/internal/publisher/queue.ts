@@ -17,7 +17,7 @@ import type { Entry, Holder } from "./entry.ts"
 import type { QueueCounts } from "./metrics.ts"
 import * as Outcomes from "./outcome.ts"
 import type { RefusedKinds, Turns } from "./quarantine.ts"
-import { absolveLikes, isSuspect, ofLikes, suspect } from "./quarantine.ts"
+import { absolveLikes, isSuspect, ofLikes, suspect, wasTriedOften } from "./quarantine.ts"
 import * as Returns from "./returns.ts"
 import type { Roster } from "./roster.ts"
 import { Waiting } from "./waiting.ts"
@@ -216,7 +216,7 @@ export class PublishQueue implements Holder {
     const [only] = open
     // Of a connection's end it can be the cause only if no other publisher had such a message there.
     const isAlone = only !== undefined && open.length === 1 && this.#mustBeAlone(only) &&
-      (!isHangUp || session.trial.only === only)
+      (!isHangUp || (session.trial.only === only && (session.asking === 0 || wasTriedOften(only))))
     return isAlone ? Culprits.alone(error, only) : undefined
   }
 
