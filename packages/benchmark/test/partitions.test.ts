@@ -16,6 +16,21 @@ describe("instances that share partitions while others join, leave, die and reco
       }))
   }
 
+  it.live("keep the order and keep to themselves where RabbitMQ 4.3 counts deliveries in its own way", () =>
+    Effect.map(
+      Simulation.run({ ...size, seed: 4, version: "4.3" }),
+      (outcome) => {
+        assert.deepInclude(outcome, { lost: 0, outOfOrder: 0, overlaps: 0 })
+        assert.isAtMost(outcome.largestShare, 2)
+      }
+    ))
+
+  it.live("keep the order and keep to themselves where RabbitMQ 3.10 hands nothing over to who joins", () =>
+    Effect.map(
+      Simulation.run({ ...size, seed: 5, version: "3.10" }),
+      (outcome) => assert.deepInclude(outcome, { lost: 0, outOfOrder: 0, overlaps: 0 })
+    ))
+
   it.live("are seen to break the order where their handlers may overtake one another", () =>
     Effect.map(
       Simulation.run({ ...size, seed: 1, control: true }),

@@ -1,5 +1,5 @@
 import { assert, it } from "@effect/vitest"
-import { Effect, Layer, Scope } from "effect"
+import { Effect, Latch, Layer, Scope } from "effect"
 import { AmqpChannel, AmqpConnection, AmqpPartitions, AmqpPublisher } from "effect-amqp"
 import * as Patience from "effect-amqp-test-rig/Patience"
 import { describeWithSharedBroker } from "effect-amqp-test-rig/RabbitMqSuite"
@@ -173,6 +173,35 @@ describeWithSharedBroker("partitions on RabbitMQ", () => {
         })
         yield* send(more, ["k1", "k2", "k3"])
         yield* Patience.until("three messages are handled", Effect.sync(() => handled.length === 3))
+      })
+    ))
+
+  it.live("keep the order when an instance leaves whose handlers do not end", () =>
+    onShared((url) =>
+      Effect.gen(function*() {
+        const stuck = AmqpPartitions.make("stuck", { count: 3 })
+        const handled: Array<Handled> = []
+        let begun = 0
+        const never = Latch.makeUnsafe(false)
+        const first = yield* joinGroup(stuck, "A", () => {
+          begun++
+          return never.await
+        }, { drainTimeout: "200 millis", connection: { endpoints: url } })
+        yield* send(stuck, Array.from({ length: 90 }, (_, i) => `k${i % 30}`))
+        yield* Patience.until("a handler runs in each partition", Effect.sync(() => begun === 3))
+        yield* joinGroup(stuck, "B", (delivery, partition) =>
+          Effect.sync(() =>
+            void handled.push({
+              instance: "B",
+              partition,
+              key: AmqpPartitions.keyOf(delivery),
+              number: numberOf(delivery)
+            })
+          ), { connection: { endpoints: url } })
+        yield* first.leave
+        yield* Patience.until("every message is handled", Effect.sync(() => handled.length >= 90))
+        assert.strictEqual(handled.length, 90)
+        assert.deepStrictEqual(outOfOrder(handled), [])
       })
     ))
 

@@ -32,6 +32,8 @@ export interface Options {
   /** As many as there may be at once; it begins with most of them. */
   readonly instances: number
   readonly rounds: number
+  /** The RabbitMQ that the broker behaves like. Defaults to 4.0. */
+  readonly version?: AmqpMemory.BrokerVersion | undefined
   /** Breaks the order on purpose, to show that it would be seen. */
   readonly control?: boolean | undefined
   readonly onProgress?: ((what: string) => void) | undefined
@@ -286,7 +288,7 @@ export const run = (options: Options): Effect.Effect<Outcome, AmqpError | BatchE
     Effect.provide(
       AmqpPublisher.layer({ confirmTimeout: "1 hour" }).pipe(
         Layer.provideMerge(AmqpConnection.layer({ connectionName: "publisher", heartbeat: "1 minute" })),
-        Layer.provideMerge(AmqpMemory.layerWith({ version: "4.0", seed: options.seed })),
+        Layer.provideMerge(AmqpMemory.layerWith({ version: options.version ?? "4.0", seed: options.seed })),
         Layer.provideMerge(Layer.succeed(References.MinimumLogLevel, "None"))
       )
     ),
