@@ -178,9 +178,10 @@ export const retry = (
 
 /**
  * Keeps offsets in RabbitMQ alone: a stream for each group and stream, with the name `<stream>.offset.<group>`, whose last
- * message is the offset. A stream because reading one takes nothing away: whoever dies while reading a message of a queue
- * has it in the hands, and the next one would find nothing. It is declared when it is first used, which needs the permission to
- * configure it, and it is kept at about 2 MB by itself.
+ * message is the offset. A stream because reading one takes nothing away: whoever dies while loading from another queue has
+ * the only message in the hands, the next one finds nothing, and a quorum queue drops it after 20 such deaths. It is
+ * declared when an offset is loaded, which needs the permission to configure it, and keeps itself at about 2 MB. A group
+ * without an offset leaves a mark there, which tells an empty stream from one that is not back yet after a crash.
  *
  * @category layers
  * @since 0.2.0

@@ -12,7 +12,7 @@ import { fileURLToPath } from "node:url"
 const log = AmqpTopology.queue("log", { type: "stream" })
 
 const client = (url: string) =>
-  Layer.mergeAll(AmqpPublisher.layer({ confirmTimeout: Patience.limit }), AmqpStream.storeInQueue).pipe(
+  Layer.mergeAll(AmqpPublisher.layer({ confirmTimeout: "20 seconds" }), AmqpStream.storeInQueue).pipe(
     Layer.provideMerge(AmqpTopology.layer(AmqpTopology.make(log))),
     Layer.provideMerge(AmqpConnection.layer({
       endpoints: url,
@@ -97,7 +97,7 @@ describeWithOwnNode("reading a stream of RabbitMQ while things die", () => {
             ))
           const publishing = yield* Effect.forkChild(
             Stream.fromIterable(numbers(3000)).pipe(
-              // RabbitMQ 3.10 routes to no stream that is not back yet.
+              // RabbitMQ 3.10 routes to no stream that is not back yet, and forgets confirms of a writer that dies.
               Stream.mapEffect((n) => Effect.andThen(Effect.sleep("3 millis"), Effect.eventually(publish([n])))),
               Stream.runDrain
             ),

@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Layer, Scope } from "effect"
-import { AmqpConnection, AmqpStream, OffsetStore } from "effect-amqp"
+import { AmqpConnection, AmqpPublisher, AmqpStream, OffsetStore } from "effect-amqp"
 import { AmqpMemory } from "effect-amqp-memory"
 import { pass, settled } from "effect-amqp-test-rig/VirtualTime"
 import * as KeyValueOffsetStore from "effect-amqp/KeyValueOffsetStore"
@@ -94,8 +94,22 @@ describe("a store of offsets", () => {
         assert.strictEqual(yield* store.load("g", "log"), 3)
       }).pipe(Effect.provide(AmqpStream.storeInQueue))
       const broker = yield* AmqpMemory.AmqpMemory
+
       assert.strictEqual(yield* broker.depth("log.offset.g"), 1)
     })))
+
+  it.effect("in a queue finds an offset behind marks of others that found nothing", () =>
+    onMemory(
+      Effect.gen(function*() {
+        const store = yield* OffsetStore.OffsetStore
+        assert.strictEqual(yield* store.load("g", "log"), undefined)
+        assert.strictEqual(yield* store.load("g", "log"), undefined)
+        yield* store.save("g", "log", 12)
+        const publisher = yield* AmqpPublisher.AmqpPublisher
+        for (let i = 0; i < 20; i++) yield* publisher.publish({ routingKey: "log.offset.g", body: `none ${i}` })
+        assert.strictEqual(yield* store.load("g", "log"), 12)
+      }).pipe(Effect.provide(AmqpStream.storeInQueue))
+    ))
 
   it.effect("that does not answer is given up after the storeTimeout, and costs the reader nothing", () =>
     onMemory(Effect.gen(function*() {

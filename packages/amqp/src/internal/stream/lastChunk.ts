@@ -16,21 +16,26 @@ export interface Tail {
   readonly first: number
   /** The offset of the message that comes next into the stream. */
   readonly end: number
-  /** The last of them. */
-  readonly last: DriverDelivery
 }
 
 const prefetch = 1000
 // A stream that grows faster than it is read has no end to find: then any place since the beginning of the look will do.
 const maxRounds = 20
 
-/** Reads the end of a stream; `undefined` if the stream is empty. Fails with `InvalidConfiguration` if it is no stream. */
-export const read = (session: Session, queue: string): Effect.Effect<Tail | undefined, AmqpError> =>
+/**
+ * Reads the end of a stream; `undefined` if there is nothing in it, as in one that is not back yet after a crash. Fails with
+ * `InvalidConfiguration` if it is no stream. Begins at the last chunk, or at an offset, and hands over what it reads.
+ */
+export const read = (
+  session: Session,
+  queue: string,
+  options: { readonly from?: number; readonly onDelivery?: (delivery: DriverDelivery) => void } = {}
+): Effect.Effect<Tail | undefined, AmqpError> =>
   session.withChannel(
     `read the end of ${queue}`,
     Effect.fnUntraced(function*(channel): Effect.fn.Return<Tail | undefined, AmqpError> {
       let first: number | undefined
-      let last: DriverDelivery | undefined
+      let lastTag = 0
       let end = 0
       let isOther = false
       let arrived = 0
@@ -42,7 +47,7 @@ export const read = (session: Session, queue: string): Effect.Effect<Tail | unde
         consumerTag: `tail-${crypto.randomUUID()}`,
         noAck: false,
         exclusive: false,
-        arguments: { "x-stream-offset": "last" }
+        arguments: { "x-stream-offset": options.from ?? "last" }
       }, {
         onDelivery(delivery) {
           arrived++
@@ -53,7 +58,8 @@ export const read = (session: Session, queue: string): Effect.Effect<Tail | unde
           }
           first ??= offset
           end = offset + 1
-          last = delivery
+          lastTag = delivery.deliveryTag
+          options.onDelivery?.(delivery)
         },
         onCancel() {}
       })
@@ -62,8 +68,8 @@ export const read = (session: Session, queue: string): Effect.Effect<Tail | unde
         if (isOther) return yield* notAStream(queue)
         if (arrived === known) break
         known = arrived
-        channel.ackUnsafe(last!.deliveryTag, true)
+        channel.ackUnsafe(lastTag, true)
       }
-      return first === undefined ? undefined : { first, end, last: last! }
+      return first === undefined ? undefined : { first, end }
     })
   )

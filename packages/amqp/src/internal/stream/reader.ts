@@ -3,6 +3,7 @@
  */
 import * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Latch from "effect/Latch"
 import type * as Scope from "effect/Scope"
@@ -35,8 +36,9 @@ export interface Reader extends Worker {
   readonly offset: () => number | undefined
 }
 
-// A replica that lags behind comes up with the others within this; a stream that was made again does not.
-const lagMillis = 5000
+// A replica that lags behind, and a stream that comes back after a crash, are there within this; a stream that was made
+// again is not. Less than a setup may be refused for.
+const lagMillis = (session: Session): number => Math.min(15_000, 2 * Duration.toMillis(session.heartbeat))
 
 /** Finds where a group begins that has no offset; `undefined` where the broker can be told so at each attach. */
 const beginning = Effect.fnUntraced(function*(
@@ -72,7 +74,7 @@ const attachAt = (progress: Progress, clock: Clock.Clock, { filter, from, group,
     }
     const now = Monotonic.millis(clock)
     behindSince ??= now
-    if (now - behindSince < lagMillis) {
+    if (now - behindSince < lagMillis(session)) {
       return yield* new AmqpError({
         operation: `find offset ${next} of ${stream.name}, which ends at ${end}`,
         reason: new OperationTimeout({ millis: now - behindSince })
