@@ -77,7 +77,8 @@ export interface SourceOptions {
    * counts as a failed delivery when its consumer goes, the default is what can be handled at once (for a stream of
    * deliveries 1): for quorum queues with a delivery limit before RabbitMQ 4.3, which limits them to 20 unless told
    * otherwise, for queues by name there, because they may be quorum queues, and with `keepOrder` on a quorum queue.
-   * Give the queue as a value with its type, so that a classic queue has the larger default.
+   * Give the queue as a value with its type, so that a classic queue has the larger default. There each message waits for
+   * the acknowledgement of another to be written, which handlers of less than some 10 ms notice.
    */
   readonly prefetch?: number | undefined
   /**
