@@ -178,6 +178,30 @@ describe("the acknowledgements of a consumer", () => {
     )
   })
 
+  it.effect("of a consumer that goes on after a pause include no message whose handler runs since before", () => {
+    const written: Array<string> = []
+    const gate = Latch.makeUnsafe(false)
+    return noted(
+      written,
+      Effect.gen(function*() {
+        const consumer = yield* AmqpConsumer.make(
+          work,
+          (delivery) => Effect.flatMap(delivery.text, (text) => text === "slow" ? gate.await : Effect.void),
+          { concurrency: 2 }
+        )
+        yield* send("slow")
+        yield* consumer.pause
+        yield* consumer.resume
+        yield* send("a", "b", "c")
+        yield* pass(5)
+        assert.deepStrictEqual([written, yield* out], [["2", "3", "4"], 1])
+        yield* gate.open
+        yield* pass(5)
+        assert.deepStrictEqual([written, yield* out, yield* ready("work")], [["2", "3", "4", "1"], 0, 0])
+      })
+    )
+  })
+
   it.effect("that are put off count as stale where the channel takes no frames any more", () => {
     let takesFrames = true
     const deaf = (driver: AmqpDriver.AmqpDriver): AmqpDriver.AmqpDriver => ({

@@ -79,6 +79,8 @@ interface Opened {
   readonly channel: DriverChannel
   readonly session: Session
   readonly scope: Scope.Scope
+  /** Those of the channel, also after a pause: what was delivered before it may still be handled. */
+  readonly acknowledgements: Acknowledgements
 }
 
 const maxPrefetch = 65535
@@ -164,17 +166,13 @@ export const attach = Effect.fnUntraced(function*(
       : Effect.void
 
   const consume = Effect.fnUntraced(function*(
-    { channel, session }: Opened
+    { acknowledgements, channel, session }: Opened
   ): Effect.fn.Return<void, AmqpError, Scope.Scope> {
     const name = yield* nameOn(session)
     const consumeArguments = yield* options.arguments(session)
     const prefetch = prefetchOn(session, options)
     yield* session.bounded("prefetch", channel.prefetch(prefetch))
     const cancelled = Deferred.makeUnsafe<void>()
-    const acknowledgements = new Acknowledgements(channel, session, listener.onStale, {
-      acknowledgesOnly: traits.type === "stream",
-      prefetch
-    })
     // Of a queue by name its first delivery tells; since 4.0 a refusal on a stream harms nobody.
     let mayBeStream = traits.type === "unknown" && !isRabbitMqSince(session.driver, 4, 0)
     listener.onOpened(acknowledgements, session)
@@ -267,9 +265,14 @@ export const attach = Effect.fnUntraced(function*(
     },
     onOpen: (channel, session) =>
       Effect.flatMap(Effect.scope, (scope) => {
-        if (channel.isOpen()) opened = { channel, session, scope }
+        const acknowledgements = new Acknowledgements(channel, session, listener.onStale, {
+          acknowledgesOnly: traits.type === "stream",
+          prefetch: prefetchOn(session, options)
+        })
+        const on: Opened = { channel, session, scope, acknowledgements }
+        if (channel.isOpen()) opened = on
         return intent === "Consume"
-          ? Effect.catch(consume({ channel, session, scope }), refused)
+          ? Effect.catch(consume(on), refused)
           : Effect.void
       }),
     mayHeal(error, waited, session) {
