@@ -126,11 +126,13 @@ describeWithSharedBroker("publishing to RabbitMQ", () => {
               Effect.sleep(i * millis),
               Effect.result(publisher.publish({ exchange, routingKey: "numbers", body: i }))
             ), { concurrency: "unbounded" })
-        const [wrong, right] = yield* Effect.all([
+        // The first one alone: of two on their way together the channel may have been closed for either.
+        const first = yield* every(0, 1, "missing")
+        const [later, right] = yield* Effect.all([
           every(25, 80, "missing"),
           every(4, 500, "")
         ], { concurrency: "unbounded" })
-        for (const result of wrong) {
+        for (const result of [...first, ...later]) {
           assert.isTrue(Result.isFailure(result))
           if (Result.isFailure(result)) {
             assert.deepInclude(result.failure.reason, { _tag: "ExchangeNotFound", published: "no" })
