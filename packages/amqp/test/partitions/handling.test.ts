@@ -67,25 +67,27 @@ describe("handling partitions", () => {
     onMemory(Effect.gen(function*() {
       const handled: Array<Handled> = []
       const note = noteIn(handled, "a")
-      yield* join(events, "a", (delivery, partition) =>
-        numberOf(delivery) === 12
+      yield* join(events, "a", (delivery, partition) => {
+        if (numberOf(delivery) === 36) throw new Error("a worse bug")
+        return numberOf(delivery) === 12
           ? Effect.fail(new Error("no stock"))
           : numberOf(delivery) === 24
           ? Effect.die(new Error("a bug"))
-          : note(delivery, partition), { retry: Schedule.recurs(2) })
+          : note(delivery, partition)
+      }, { retry: Schedule.recurs(2) })
       yield* send(events, keys)
       yield* pass(5000)
-      assert.strictEqual(handled.length, 58)
+      assert.strictEqual(handled.length, 57)
       assert.deepStrictEqual(outOfOrder(handled), [])
       const channel = yield* AmqpChannel.AmqpChannel
-      const parked = yield* Effect.forEach([0, 1], () => channel.get(events.parked, { noAck: true }))
+      const parked = yield* Effect.forEach([0, 1, 2], () => channel.get(events.parked, { noAck: true }))
       assert.deepStrictEqual(
         parked.map((found) =>
           found._tag === "Some"
             ? [found.value.messageId, found.value.headers["x-parked-reason"], found.value.headers["x-parked-attempts"]]
             : undefined
         ),
-        [["12", "no stock", 3], ["24", "a bug", 1]]
+        [["12", "no stock", 3], ["24", "a bug", 1], ["36", "a worse bug", 1]]
       )
       const broker = yield* AmqpMemory.AmqpMemory
       for (const { name } of events.queues) {

@@ -93,6 +93,15 @@ export const make = Effect.fnUntraced(function*<E, R, R2>(
     })
   }
 
+  // Once for each message: a suspend would cost more than the try does.
+  const started = (delivery: Delivery): Effect.Effect<unknown, E | HandlerTimeout, R> => {
+    try {
+      return once(delivery)
+    } catch (defect) {
+      return Effect.die(defect)
+    }
+  }
+
   const giveBack = Effect.fail(new HandlerDecision({ fate: "giveBack" }))
 
   /** Waits for the next attempt. An instance that leaves does not: the next one has the message at once. */
@@ -126,14 +135,14 @@ export const make = Effect.fnUntraced(function*<E, R, R2>(
         attempts++
         yield* rest(delay)
       }
-      const exit = yield* Effect.exit(once(delivery))
+      const exit = yield* Effect.exit(started(delivery))
       if (exit._tag === "Success") return exit.value
       cause = exit.cause
     }
   })
 
   const attempt = (delivery: Delivery): Effect.Effect<unknown, GivenUp | HandlerDecision, R> =>
-    Effect.catchCause(Effect.suspend(() => once(delivery)), (cause) => again(delivery, cause))
+    Effect.catchCause(started(delivery), (cause) => again(delivery, cause))
 
   const lose = (handlers: ReadonlyArray<Fiber.Fiber<unknown, unknown>>): void => {
     if (!isActive) return
