@@ -1,8 +1,10 @@
+import { existsSync } from "node:fs"
+import path from "node:path"
 import { defineConfig } from "vitepress"
 import type { DefaultTheme } from "vitepress"
 import { contents } from "../../src/contents.ts"
 import * as Reference from "../../src/Reference.ts"
-import { base, built, website } from "../../src/Site.ts"
+import { base, built, website, workspace } from "../../src/Site.ts"
 
 const repository = "https://github.com/effect-amqp/effect-amqp"
 
@@ -46,6 +48,18 @@ export default defineConfig({
   markdown: {
     theme: { light: "github-light-high-contrast", dark: "github-dark-high-contrast" },
     config(md) {
+      // Pages that include a file of docs have its links: to what has no page here they lead to the repository.
+      md.core.ruler.push("links-of-docs", ({ env, tokens }) => {
+        const page = (env as { readonly path?: string }).path
+        if (page === undefined) return
+        for (const token of tokens.flatMap(({ children }) => children ?? [])) {
+          const [, file, hash] = /^([\w-]+\.md)(#.*)?$/.exec(token.attrGet("href") ?? "") ?? []
+          if (file === undefined || existsSync(path.join(path.dirname(page), file))) continue
+          if (existsSync(path.join(workspace, "docs", file))) {
+            token.attrSet("href", `${repository}/blob/main/docs/${file}${hash ?? ""}`)
+          }
+        }
+      })
       // The name of a file stands above its program.
       const fence = md.renderer.rules.fence!
       md.renderer.rules.fence = (tokens, index, options, environment, self) => {
