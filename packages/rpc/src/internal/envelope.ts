@@ -12,6 +12,17 @@ import type { RpcSerialization } from "effect/rpc/RpcSerialization"
 /** The absolute deadline of a request, in milliseconds since 1970. */
 export const deadlineHeader = "x-rpc-deadline"
 
+/** Reads the deadline of a request. Headers of other clients that cannot be read hold none. */
+export const deadlineOf = ({ properties }: Pick<Delivery, "properties">): number | undefined => {
+  let deadline: unknown
+  try {
+    deadline = properties.headers?.[deadlineHeader]
+  } catch {
+    return undefined
+  }
+  return typeof deadline === "number" ? deadline : undefined
+}
+
 /**
  * The transport's own messages:
  *

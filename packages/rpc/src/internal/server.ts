@@ -24,7 +24,7 @@ import * as Semaphore from "effect/Semaphore"
 import * as Stream from "effect/Stream"
 import * as SubscriptionRef from "effect/SubscriptionRef"
 import type { OwnType } from "./envelope.ts"
-import { bytes, coding, deadlineHeader } from "./envelope.ts"
+import { bytes, coding, deadlineOf } from "./envelope.ts"
 import type { Client, Fate, Running } from "./running.ts"
 import { Clients } from "./running.ts"
 import type { ServiceNames } from "./service.ts"
@@ -207,8 +207,8 @@ export const make = Effect.fnUntraced(function*(
     if (replyTo === undefined) {
       return Effect.logWarning("AMQP RPC server received a message without replyTo, and drops it", serverOf)
     }
-    const deadline = isRequest ? delivery.properties.headers?.[deadlineHeader] : undefined
-    if (typeof deadline === "number" && deadline <= now()) return Effect.void
+    const deadline = isRequest ? deadlineOf(delivery) : undefined
+    if (deadline !== undefined && deadline <= now()) return Effect.void
     let messages: ReadonlyArray<unknown>
     try {
       messages = decode(delivery)
