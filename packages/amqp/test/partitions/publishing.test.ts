@@ -30,6 +30,19 @@ describe("a key and its partition", () => {
   })
 })
 
+describe("the queues of partitions", () => {
+  it("have one active consumer, leaders on all nodes, and are not kept for long for an instance whose node is gone", () => {
+    for (const queue of AmqpPartitions.make("events", { count: 3 }).queues) {
+      assert.include(queue.arguments, {
+        "x-queue-type": "quorum",
+        "x-single-active-consumer": true,
+        "x-queue-leader-locator": "balanced",
+        "x-consumer-disconnected-timeout": 20_000
+      })
+    }
+  })
+})
+
 describe("publishing to partitions", () => {
   it.effect("puts a message into the queue of its key, with the key as a header, once they are declared", () =>
     onMemory(Effect.gen(function*() {

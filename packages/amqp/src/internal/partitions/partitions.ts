@@ -30,6 +30,10 @@ export interface Partitions {
 // -1 says that as well; before, it drops at the first requeue.
 const deliveryLimit = 1_000_000_000
 
+// How long RabbitMQ 4.3 keeps a partition for an instance whose node is gone, in milliseconds; by default a minute. Longer
+// than a hiccup between nodes, and shorter than the three heartbeats after which a dead instance is to be replaced.
+const disconnectedTimeout = 20_000
+
 /** The parking queue is a queue to look into, and each look counts as a delivery. */
 export const parkingArguments = { "x-delivery-limit": deliveryLimit } as const
 
@@ -57,7 +61,7 @@ export const queueOf = (name: string, partition: number, parked: string): Queue 
     deadLetterExchange: "",
     deadLetterRoutingKey: parked,
     // By default all leaders would be on the node that declares them.
-    arguments: { "x-queue-leader-locator": "balanced" }
+    arguments: { "x-queue-leader-locator": "balanced", "x-consumer-disconnected-timeout": disconnectedTimeout }
   })
 
 /** Makes partitions of a count that was checked. */
