@@ -22,7 +22,8 @@ import { AmqpConnection } from "./internal/connection/service.ts"
 import type { Session } from "./internal/connection/session.ts"
 import { Acknowledgements } from "./internal/delivery/acknowledgements.ts"
 import type { Named } from "./internal/named.ts"
-import { nameOf, queueTypeOf } from "./internal/named.ts"
+import { nameOf } from "./internal/named.ts"
+import { refusedFor } from "./internal/topology/queueRefusals.ts"
 import { Refused, shortString, tableSize } from "./internal/wire/limits.ts"
 
 const TypeId = "~effect-amqp/AmqpChannel"
@@ -185,29 +186,6 @@ export interface Options {
 
 const refuse = (operation: string, refused: Refused): AmqpError =>
   new AmqpError({ operation, reason: new InvalidMessage(refused) })
-
-/** Refuses what RabbitMQ answers with the end of the connection, or with a loss, where the queue's value tells. */
-const refusedFor = (
-  queue: Named<"Queue">,
-  asked: "get" | "purgeQueue" | "ifUnused" | "ifEmpty"
-): Refused | undefined => {
-  const type = queueTypeOf(queue)
-  switch (asked) {
-    case "get":
-    case "purgeQueue":
-      return type !== "stream" ? undefined : new Refused(
-        "queue",
-        `"${nameOf(queue)}" is a stream, which keeps its messages; ` +
-          (asked === "get" ? "read it with AmqpConsumer" : "delete it, or let it forget by x-max-age")
-      )
-    default:
-      return type === "quorum"
-        ? new Refused(asked, "RabbitMQ has it for classic queues only; look with checkQueue, and leave it out")
-        : type === "stream"
-        ? new Refused(asked, "RabbitMQ deletes a stream whatever it says; leave it out")
-        : undefined
-  }
-}
 
 interface Opened {
   readonly channel: DriverChannel

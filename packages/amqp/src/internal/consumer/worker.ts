@@ -22,7 +22,6 @@ import { AmqpConnection } from "../connection/service.ts"
 import type { Session } from "../connection/session.ts"
 import type { Acknowledgements } from "../delivery/acknowledgements.ts"
 import * as WakeLater from "../wakeLater.ts"
-import { keyTemplate } from "../wire/destination.ts"
 import { readableHeaders } from "../wire/properties.ts"
 import { guard } from "./ackTimeout.ts"
 import type { Attachment } from "./attachment.ts"
@@ -32,7 +31,8 @@ import { isMissing } from "./deadLetterTarget.ts"
 import type { HandlerDecision } from "./decision.ts"
 import * as DelayedRetry from "./delayedRetry.ts"
 import { Dispatcher } from "./dispatcher.ts"
-import { HandlerTimeout } from "./errors.ts"
+import { equip } from "./equipment.ts"
+import type { HandlerTimeout } from "./errors.ts"
 import type { Failure } from "./failurePolicy.ts"
 import * as FailurePolicy from "./failurePolicy.ts"
 import type { Fate, PortionFate } from "./fate.ts"
@@ -47,8 +47,6 @@ import { isPartial } from "./outcomes.ts"
 import * as Pace from "./pace.ts"
 import type { Portion, PortionKind } from "./portions.ts"
 import * as Renewal from "./renewal.ts"
-import type { SpanOptions, TemplatedOptions } from "./span.ts"
-import { withConsumerSpan } from "./span.ts"
 import type { QueueTraits } from "./traits.ts"
 import { deliveryLimitOn } from "./traits.ts"
 
@@ -111,39 +109,6 @@ export const start = <T, E, R>(
   options: WorkerOptions<T, E, R>
 ): Effect.Effect<Worker, AmqpError, AmqpConnection | Scope.Scope> => allOrNothing(begin(options))
 
-/** Gives a handler its scope, its deadline and its span. */
-const equip = <T, E, R>(
-  { handler, lifecycle, options, portions, queue }: WorkerOptions<T, E, R>,
-  handlerTimeout: Duration.Duration | undefined
-): (content: T) => Effect.Effect<unknown, E | HandlerTimeout, Exclude<R, Scope.Scope>> => {
-  let handle = (content: T): Effect.Effect<unknown, E | HandlerTimeout, Exclude<R, Scope.Scope>> =>
-    lifecycle === undefined
-      ? Effect.scoped(handler(content))
-      // Tried again in place, each attempt has a scope of its own.
-      : handler(content) as Effect.Effect<unknown, E, Exclude<R, Scope.Scope>>
-  if (handlerTimeout !== undefined) {
-    const inTime = handle
-    handle = (content) =>
-      Effect.timeoutOrElse(inTime(content), {
-        duration: handlerTimeout,
-        orElse: () =>
-          Effect.fail(
-            new HandlerTimeout({ queue: portions.first(content).queue, millis: Duration.toMillis(handlerTimeout) })
-          )
-      })
-  }
-  if (options.tracing !== undefined && options.tracing !== false) {
-    const traced = handle
-    const spans: SpanOptions = {
-      tracing: options.tracing === true ? "link" : options.tracing,
-      keyTemplate: (options as TemplatedOptions)[keyTemplate],
-      isServerNamed: typeof queue === "object" && queue._tag === "ServerNamedQueue"
-    }
-    handle = (content) => withConsumerSpan(traced(content), portions.all(content), spans)
-  }
-  return handle
-}
-
 /** What the consumer's policy loses, said once when it attaches. */
 const sayWhatIsDropped = <E, T>(
   queue: string,
@@ -177,7 +142,7 @@ const begin = Effect.fnUntraced(function*<T, E, R>(
   const { keepOrder, noAck, traits } = source
   const timing = yield* resolveTiming(options, source)
   const onFailure = yield* resolvePolicy(options.onFailure, source)
-  const handler = equip(workerOptions, timing.handlerTimeout)
+  const handler = equip({ ...workerOptions, isScoped: lifecycle !== undefined }, timing.handlerTimeout)
   const context: Context.Context<Exclude<R, Scope.Scope>> = workerOptions.context
   const connection = yield* AmqpConnection
   const clock = yield* Clock.Clock
