@@ -438,6 +438,9 @@ export const layer = (options?: Options): Layer.Layer<AmqpChannel, AmqpError, Am
  *
  * @example
  * ```ts
+ * import { Config } from "effect"
+ * import { AmqpChannel } from "effect-amqp"
+ *
  * const Live = AmqpChannel.layerConfig({ prefetch: Config.Int("PREFETCH") })
  * ```
  *

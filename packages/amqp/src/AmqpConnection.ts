@@ -282,10 +282,13 @@ export const make = Effect.fnUntraced(function*(
  *
  * @example
  * ```ts
+ * import { Redacted } from "effect"
+ * import { AmqpConnection } from "effect-amqp"
+ *
  * const Amqp = AmqpConnection.layer({
  *   endpoints: ["amqp://rabbit-1", "amqp://rabbit-2"],
  *   username: "orders",
- *   password: Redacted.make(password),
+ *   password: Redacted.make("secret"),
  *   retry: { interval: "2 seconds", max: 500 }
  * })
  * ```
@@ -372,6 +375,9 @@ const unwrap = (wrapped: unknown): Config.Config<unknown> =>
  *
  * @example
  * ```ts
+ * import { Config } from "effect"
+ * import { AmqpConnection } from "effect-amqp"
+ *
  * const FromEnvironment = AmqpConnection.layerConfig()
  * const Named = AmqpConnection.layerConfig({ connectionName: "invoice-worker" })
  * const Own = AmqpConnection.layerConfig({ endpoints: Config.Redacted("RABBIT_URL") })
@@ -404,7 +410,11 @@ export const layerConfig = (
  *
  * @example
  * ```ts
- * InvoiceWorker.pipe(
+ * import { NodeRuntime } from "@effect/platform-node"
+ * import { Effect, Layer } from "effect"
+ * import { AmqpConnection, AmqpConsumer } from "effect-amqp"
+ *
+ * AmqpConsumer.layer("invoices", (delivery) => Effect.flatMap(delivery.text, Effect.log)).pipe(
  *   Layer.provide(AmqpConnection.layerConfig()),
  *   AmqpConnection.launch,
  *   NodeRuntime.runMain

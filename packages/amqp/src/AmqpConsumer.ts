@@ -154,7 +154,17 @@ export const make = <E, R>(
  *
  * @example
  * ```ts
- * AmqpConsumer.run(invoices, (delivery) => Effect.flatMap(delivery.json(Order), Invoices.create), { concurrency: 10 })
+ * import { Effect, Schema } from "effect"
+ * import { AmqpConsumer, AmqpTopology } from "effect-amqp"
+ *
+ * const Order = Schema.Struct({ id: Schema.Number })
+ * const invoices = AmqpTopology.queue("invoices", { type: "quorum" })
+ *
+ * const program = AmqpConsumer.run(
+ *   invoices,
+ *   (delivery) => Effect.flatMap(delivery.json(Order), (order) => Effect.log(`order ${order.id}`)),
+ *   { concurrency: 10 }
+ * )
  * ```
  *
  * @category constructors
@@ -176,10 +186,17 @@ export const run = <E, R>(
  *
  * @example
  * ```ts
+ * import { Effect, Schedule, Schema } from "effect"
+ * import { AmqpConsumer, AmqpTopology } from "effect-amqp"
+ *
+ * const Order = Schema.Struct({ id: Schema.Number })
+ * const invoices = AmqpTopology.queue("invoices", { type: "quorum" })
+ *
  * const InvoiceWorker = AmqpConsumer.layer(
  *   invoices,
  *   Effect.fnUntraced(function*(delivery) {
- *     yield* Invoices.create(yield* delivery.json(Order))
+ *     const order = yield* delivery.json(Order)
+ *     yield* Effect.log(`invoice for order ${order.id}`)
  *   }),
  *   {
  *     concurrency: 10,
@@ -204,7 +221,10 @@ export const layer = <E, R>(
  *
  * @example
  * ```ts
- * const InvoiceWorker = AmqpConsumer.layerConfig(invoices, handleInvoice, {
+ * import { Config, Effect } from "effect"
+ * import { AmqpConsumer } from "effect-amqp"
+ *
+ * const InvoiceWorker = AmqpConsumer.layerConfig("invoices", (delivery) => Effect.flatMap(delivery.text, Effect.log), {
  *   concurrency: Config.withDefault(Config.Int("INVOICE_CONCURRENCY"), 10),
  *   onFailure: Config.succeed("requeue")
  * })
@@ -237,7 +257,14 @@ export type FailureOf<A> = A extends BatchOutcomes<infer E> ? E : never
  *
  * @example
  * ```ts
- * AmqpConsumer.runBatch(readings, (batch) => Database.insertMany(batch), { size: 500, within: "200 millis" })
+ * import { Effect } from "effect"
+ * import { AmqpConsumer } from "effect-amqp"
+ *
+ * const program = AmqpConsumer.runBatch(
+ *   "readings",
+ *   (deliveries) => Effect.log(`one insert for ${deliveries.length} readings`),
+ *   { size: 500, within: "200 millis" }
+ * )
  * ```
  *
  * @category constructors
@@ -272,8 +299,17 @@ export const runBatch = <A, E, R>(
  *
  * @example
  * ```ts
- * AmqpConsumer.runBatch(readings, (batch) =>
- *   Effect.map(Database.insertEach(batch), (exits) => AmqpConsumer.outcomes(Array.zip(batch, exits))))
+ * import { Array, Effect, Exit } from "effect"
+ * import type { AmqpDelivery } from "effect-amqp"
+ * import { AmqpConsumer } from "effect-amqp"
+ *
+ * const insertEach = (deliveries: ReadonlyArray<AmqpDelivery.Delivery>) =>
+ *   Effect.succeed(deliveries.map(() => Exit.void)) // what the database says of each row
+ *
+ * const program = AmqpConsumer.runBatch(
+ *   "readings",
+ *   (deliveries) => Effect.map(insertEach(deliveries), (exits) => AmqpConsumer.outcomes(Array.zip(deliveries, exits)))
+ * )
  * ```
  *
  * @category batches
@@ -289,7 +325,13 @@ export const outcomes: <E>(
  *
  * @example
  * ```ts
- * AmqpConsumer.runBatch(readings, AmqpConsumer.each((delivery) => store(delivery), { concurrency: 10 }))
+ * import { Effect } from "effect"
+ * import { AmqpConsumer } from "effect-amqp"
+ *
+ * const program = AmqpConsumer.runBatch(
+ *   "readings",
+ *   AmqpConsumer.each((delivery) => Effect.flatMap(delivery.text, Effect.log), { concurrency: 10 })
+ * )
  * ```
  *
  * @category batches
@@ -315,7 +357,18 @@ export const each = <E, R>(
  *
  * @example
  * ```ts
- * if (yield* Maintenance.isOn) return yield* AmqpConsumer.giveBack
+ * import { Effect, Ref } from "effect"
+ * import { AmqpConsumer } from "effect-amqp"
+ *
+ * const isInMaintenance = Ref.makeUnsafe(false)
+ *
+ * const Worker = AmqpConsumer.layer(
+ *   "invoices",
+ *   Effect.fnUntraced(function*(delivery) {
+ *     if (yield* Ref.get(isInMaintenance)) return yield* AmqpConsumer.giveBack
+ *     yield* Effect.log(yield* delivery.text)
+ *   })
+ * )
  * ```
  *
  * @category decisions
@@ -349,11 +402,17 @@ export const drop: Effect.Effect<never, HandlerDecision> = Effect.fail(new Handl
  *
  * @example
  * ```ts
- * AmqpConsumer.layer(
- *   invoices,
+ * import { Effect, Schema } from "effect"
+ * import { AmqpConsumer } from "effect-amqp"
+ *
+ * const Order = Schema.Struct({ id: Schema.Number })
+ *
+ * const Worker = AmqpConsumer.layer(
+ *   "invoices",
  *   AmqpConsumer.byType({
- *     "order.paid": (delivery) => Effect.flatMap(delivery.json(Order), Invoices.create),
- *     "order.cancelled": (delivery) => Effect.flatMap(delivery.json(Order), Invoices.cancel)
+ *     "order.paid": (delivery) => Effect.flatMap(delivery.json(Order), ({ id }) => Effect.log(`${id} is paid`)),
+ *     "order.cancelled": (delivery) =>
+ *       Effect.flatMap(delivery.json(Order), ({ id }) => Effect.log(`${id} is cancelled`))
  *   })
  * )
  * ```
@@ -370,7 +429,16 @@ export const byType: <H extends Routing.Handlers<unknown, unknown>>(handlers: H)
  *
  * @example
  * ```ts
- * AmqpConsumer.byRoutingKey({ "order.*.paid": createInvoice, "order.#": Effect.logDebug })
+ * import { Effect } from "effect"
+ * import { AmqpConsumer } from "effect-amqp"
+ *
+ * const Worker = AmqpConsumer.layer(
+ *   "invoices",
+ *   AmqpConsumer.byRoutingKey({
+ *     "order.*.paid": (delivery) => Effect.flatMap(delivery.text, Effect.log),
+ *     "order.#": (delivery) => Effect.logDebug(delivery.routingKey)
+ *   })
+ * )
  * ```
  *
  * @category routing
@@ -389,8 +457,12 @@ export const byRoutingKey: <H extends Routing.Handlers<unknown, unknown>>(handle
  *
  * @example
  * ```ts
- * AmqpConsumer.stream(invoices, { prefetch: 10 }).pipe(
- *   Stream.mapEffect((delivery) => Effect.andThen(handle(delivery), delivery.ack()))
+ * import { Effect, Stream } from "effect"
+ * import { AmqpConsumer } from "effect-amqp"
+ *
+ * const program = AmqpConsumer.stream("invoices", { prefetch: 10 }).pipe(
+ *   Stream.mapEffect((delivery) => Effect.andThen(Effect.flatMap(delivery.text, Effect.log), delivery.ack())),
+ *   Stream.runDrain
  * )
  * ```
  *
@@ -459,7 +531,11 @@ export const retry = (schedule: Schedule.Schedule<unknown>, options: RetryOption
  *
  * @example
  * ```ts
+ * import { Schedule } from "effect"
+ * import { AmqpConsumer, AmqpTopology } from "effect-amqp"
+ *
  * const schedule = Schedule.exponential("1 second").pipe(Schedule.upTo({ times: 5 }))
+ * const invoices = AmqpTopology.queue("invoices", { type: "quorum" })
  * const topology = AmqpTopology.make(invoices, AmqpConsumer.retryTopology(invoices, schedule))
  * ```
  * @category failure policies

@@ -69,6 +69,11 @@ type KeyOf<Payload, Key extends string> = Key extends `${string}${"*" | "#"}${st
  *
  * @example
  * ```ts
+ * import { Schema } from "effect"
+ * import { AmqpContract, AmqpTopology } from "effect-amqp"
+ *
+ * const orders = AmqpTopology.exchange("orders", { type: "topic" })
+ *
  * const OrderPaid = AmqpContract.make("order.paid", {
  *   payload: Schema.Struct({ id: Schema.Number, cents: Schema.Int }),
  *   exchange: orders,
@@ -186,7 +191,16 @@ export const message = <Type extends string, Payload extends Schema.Constraint, 
  *
  * @example
  * ```ts
- * yield* AmqpContract.publish(OrderPaid, { id: 42, cents: 1250 })
+ * import { Schema } from "effect"
+ * import { AmqpContract, AmqpTopology } from "effect-amqp"
+ *
+ * const OrderPaid = AmqpContract.make("order.paid", {
+ *   payload: Schema.Struct({ id: Schema.Number, cents: Schema.Int }),
+ *   exchange: AmqpTopology.exchange("orders", { type: "topic" }),
+ *   key: "order.{id}.paid"
+ * })
+ *
+ * const program = AmqpContract.publish(OrderPaid, { id: 42, cents: 1250 })
  * ```
  * @category publishing
  * @since 0.2.0
@@ -278,9 +292,22 @@ export const run = <const Contracts extends Any, H extends Handlers<Contracts>>(
  *
  * @example
  * ```ts
+ * import { Effect, Schema } from "effect"
+ * import { AmqpContract, AmqpTopology } from "effect-amqp"
+ *
+ * const orders = AmqpTopology.exchange("orders", { type: "topic" })
+ * const invoices = AmqpTopology.queue("invoices", { type: "quorum" })
+ * const payload = Schema.Struct({ id: Schema.Number })
+ * const OrderPaid = AmqpContract.make("order.paid", { payload, exchange: orders, key: "order.{id}.paid" })
+ * const OrderCancelled = AmqpContract.make("order.cancelled", {
+ *   payload,
+ *   exchange: orders,
+ *   key: "order.{id}.cancelled"
+ * })
+ *
  * const Worker = AmqpContract.layer(invoices, [OrderPaid, OrderCancelled], {
- *   "order.paid": (order) => Invoices.create(order),
- *   "order.cancelled": (order) => Invoices.cancel(order.id)
+ *   "order.paid": (order) => Effect.log(`invoice for order ${order.id}`),
+ *   "order.cancelled": (order) => Effect.log(`no invoice for order ${order.id}`)
  * }, { concurrency: 10 })
  * ```
  * @category consuming

@@ -132,7 +132,15 @@ export class Delivery {
    *
    * @example
    * ```ts
-   * const order = yield* delivery.json(Order)
+   * import { Effect, Schema } from "effect"
+   * import { AmqpConsumer } from "effect-amqp"
+   *
+   * const Order = Schema.Struct({ id: Schema.Number })
+   *
+   * const Worker = AmqpConsumer.layer(
+   *   "invoices",
+   *   (delivery) => Effect.flatMap(delivery.json(Order), (order) => Effect.log(`order ${order.id}`))
+   * )
    * ```
    */
   json<S extends Schema.Constraint>(schema: S): Effect.Effect<S["Type"], DecodeError, S["DecodingServices"]> {
@@ -145,7 +153,16 @@ export class Delivery {
    *
    * @example
    * ```ts
-   * const order = yield* delivery.decode(Codec.schemaBinary, Order)
+   * import { Effect, Schema } from "effect"
+   * import { AmqpConsumer, Codec } from "effect-amqp"
+   *
+   * const Order = Schema.Struct({ id: Schema.Number })
+   *
+   * const Worker = AmqpConsumer.layer(
+   *   "invoices",
+   *   (delivery) =>
+   *     Effect.flatMap(delivery.decode(Codec.schemaBinary, Order), (order) => Effect.log(`order ${order.id}`))
+   * )
    * ```
    * @since 0.2.0
    */

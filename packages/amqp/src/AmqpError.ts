@@ -617,8 +617,12 @@ export type AmqpErrorReason =
  *
  * @example
  * ```ts
- * channel.checkQueue("invoices").pipe(
- *   Effect.catchReason("AmqpError", "NotFound", () => Effect.succeed(undefined))
+ * import { Effect } from "effect"
+ * import { AmqpChannel } from "effect-amqp"
+ *
+ * const messageCount = AmqpChannel.AmqpChannel.use((channel) => channel.checkQueue("invoices")).pipe(
+ *   Effect.map(({ messageCount }) => messageCount),
+ *   Effect.catchReason("AmqpError", "NotFound", () => Effect.succeed(0))
  * )
  * ```
  *

@@ -226,8 +226,15 @@ const dateOf = (seconds: number | undefined): Date | undefined => {
  *
  * @example
  * ```ts
- * yield* publisher.publish(AmqpMessage.forward(delivery, { routingKey: "orders", attempts: "reset" }))
- * yield* delivery.ack()
+ * import { Effect } from "effect"
+ * import type { AmqpDelivery } from "effect-amqp"
+ * import { AmqpMessage, AmqpPublisher } from "effect-amqp"
+ *
+ * const sendBack = Effect.fnUntraced(function*(delivery: AmqpDelivery.Delivery) {
+ *   const publisher = yield* AmqpPublisher.AmqpPublisher
+ *   yield* publisher.publish(AmqpMessage.forward(delivery, { routingKey: "orders", attempts: "reset" }))
+ *   yield* delivery.ack()
+ * })
  * ```
  *
  * @category constructors
@@ -357,6 +364,8 @@ export const float64 = (value: number): TypedNumber => new TypedNumber("float64"
  *
  * @example
  * ```ts
+ * import { AmqpMessage } from "effect-amqp"
+ *
  * const price = AmqpMessage.decimal(1999, 2) // 19.99
  * ```
  *

@@ -67,6 +67,8 @@ const maxCount = 2000
  *
  * @example
  * ```ts
+ * import { AmqpPartitions } from "effect-amqp"
+ *
  * const events = AmqpPartitions.make("events", { count: 12 })
  * ```
  * @category constructors
@@ -92,7 +94,10 @@ export const make = (name: string, options: { readonly count: number }): Partiti
  *
  * @example
  * ```ts
- * AmqpPartitions.partitionOf(events, "customer-42") // 5 of 12
+ * import { AmqpPartitions } from "effect-amqp"
+ *
+ * const events = AmqpPartitions.make("events", { count: 12 })
+ * const partition = AmqpPartitions.partitionOf(events, "customer-42") // 5 of 12
  * ```
  * @category publishing
  * @since 0.2.0
@@ -112,7 +117,14 @@ export type Message = Omit<AmqpMessage.Message, "exchange" | "routingKey">
  *
  * @example
  * ```ts
- * yield* publisher.publishAll(orders.map((order) => AmqpPartitions.message(events, order.customer, { body: order })))
+ * import { AmqpPartitions, AmqpPublisher } from "effect-amqp"
+ *
+ * const events = AmqpPartitions.make("events", { count: 12 })
+ * const orders = [{ id: 1, customer: "alice" }, { id: 2, customer: "bob" }]
+ *
+ * const program = AmqpPublisher.AmqpPublisher.use((publisher) =>
+ *   publisher.publishAll(orders.map((order) => AmqpPartitions.message(events, order.customer, { body: order })))
+ * )
  * ```
  * @category publishing
  * @since 0.2.0
@@ -132,7 +144,11 @@ export const message = (partitions: Partitions, key: string, message: Message): 
  *
  * @example
  * ```ts
- * yield* AmqpPartitions.publish(events, order.customer, { body: order })
+ * import { AmqpPartitions } from "effect-amqp"
+ *
+ * const events = AmqpPartitions.make("events", { count: 12 })
+ *
+ * const program = AmqpPartitions.publish(events, "customer-42", { body: { order: 1 } })
  * ```
  * @category publishing
  * @since 0.2.0
@@ -172,6 +188,11 @@ export const declare = (
  *
  * @example
  * ```ts
+ * import { Layer } from "effect"
+ * import { AmqpConnection, AmqpPartitions, AmqpPublisher } from "effect-amqp"
+ *
+ * const events = AmqpPartitions.make("events", { count: 12 })
+ *
  * const Publishing = AmqpPublisher.layer().pipe(
  *   Layer.provide(AmqpPartitions.declareLayer(events)),
  *   Layer.provide(AmqpConnection.layerConfig())
@@ -189,7 +210,15 @@ export const declareLayer = (partitions: Partitions): Layer.Layer<never, AmqpErr
  *
  * @example
  * ```ts
- * AmqpPartitions.run(events, (delivery, partition) => Effect.flatMap(delivery.json(Order), Orders.apply))
+ * import { Effect } from "effect"
+ * import { AmqpPartitions } from "effect-amqp"
+ *
+ * const events = AmqpPartitions.make("events", { count: 12 })
+ *
+ * const program = AmqpPartitions.run(
+ *   events,
+ *   (delivery, partition) => Effect.flatMap(delivery.text, (text) => Effect.log(`partition ${partition}: ${text}`))
+ * )
  * ```
  * @category consuming
  * @since 0.2.0
@@ -219,10 +248,17 @@ export const run = <E, R, R2 = never>(
  *
  * @example
  * ```ts
+ * import { Effect, Schedule, Schema } from "effect"
+ * import { AmqpPartitions } from "effect-amqp"
+ *
+ * const Order = Schema.Struct({ id: Schema.Number })
+ * const events = AmqpPartitions.make("events", { count: 12 })
+ *
  * const Worker = AmqpPartitions.layer(
  *   events,
  *   Effect.fnUntraced(function*(delivery, partition) {
- *     yield* Orders.apply(yield* delivery.json(Order))
+ *     const order = yield* delivery.json(Order)
+ *     yield* Effect.log(`order ${order.id} of partition ${partition}`)
  *   }),
  *   { retry: Schedule.exponential("1 second").pipe(Schedule.upTo({ times: 8 })) }
  * )

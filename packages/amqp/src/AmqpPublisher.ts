@@ -102,8 +102,15 @@ export interface AmqpPublisher {
    *
    * @example
    * ```ts
-   * yield* publisher.submit(reply, ({ reason }) =>
-   *   reason._tag === "Unroutable" ? release(reply.routingKey) : Effect.logWarning("a reply was lost", reason))
+   * import { Effect } from "effect"
+   * import { AmqpPublisher } from "effect-amqp"
+   *
+   * const program = AmqpPublisher.AmqpPublisher.use((publisher) =>
+   *   publisher.submit({ routingKey: "replies", body: "done" }, ({ reason }) =>
+   *     reason._tag === "Unroutable"
+   *       ? Effect.log(`nobody waits at ${reason.routingKey}`)
+   *       : Effect.logWarning("a reply was lost", reason))
+   * )
    * ```
    *
    * @since 0.2.0
@@ -136,9 +143,16 @@ export interface AmqpPublisher {
    *
    * @example
    * ```ts
-   * const confirmed = yield* rows.pipe(
-   *   Stream.map((row) => ({ exchange: orders, routingKey: row.key, body: row })),
-   *   Stream.run(publisher.sink({ inFlight: 1000 }))
+   * import { Stream } from "effect"
+   * import { AmqpPublisher } from "effect-amqp"
+   *
+   * const rows = Stream.range(1, 100_000)
+   *
+   * const confirmed = AmqpPublisher.AmqpPublisher.use((publisher) =>
+   *   rows.pipe(
+   *     Stream.map((row) => ({ routingKey: "rows", body: { row } })),
+   *     Stream.run(publisher.sink({ inFlight: 1000 }))
+   *   )
    * )
    * ```
    */
@@ -302,6 +316,11 @@ const drain = (channels: Channels, submitting: Submitting, drainTimeout: Duratio
  *
  * @example
  * ```ts
+ * import { Layer } from "effect"
+ * import { AmqpConnection, AmqpPublisher, AmqpTopology } from "effect-amqp"
+ *
+ * const topology = AmqpTopology.make(AmqpTopology.queue("invoices", { type: "quorum" }))
+ *
  * const Publishing = AmqpPublisher.layer({ confirmTimeout: "2 seconds" }).pipe(
  *   Layer.provide(AmqpTopology.layer(topology)),
  *   Layer.provide(AmqpConnection.layerConfig())
@@ -320,8 +339,11 @@ export const layer = (options?: Options): Layer.Layer<AmqpPublisher, AmqpError, 
  *
  * @example
  * ```ts
+ * import { Config, Duration } from "effect"
+ * import { AmqpPublisher } from "effect-amqp"
+ *
  * const Live = AmqpPublisher.layerConfig({
- *   confirmTimeout: Config.Duration("CONFIRM_TIMEOUT").pipe(Config.withDefault("5 seconds"))
+ *   confirmTimeout: Config.Duration("CONFIRM_TIMEOUT").pipe(Config.withDefault(Duration.seconds(5)))
  * })
  * ```
  *

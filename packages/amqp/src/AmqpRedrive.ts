@@ -91,8 +91,14 @@ const ready = (connection: AmqpConnection, queue: string): Effect.Effect<number,
  *
  * @example
  * ```ts
- * const { moved } = yield* AmqpRedrive.redrive("invoices.parked", {
- *   where: (delivery) => delivery.headers["x-parked-error"] === "DatabaseDown"
+ * import { Effect } from "effect"
+ * import { AmqpRedrive } from "effect-amqp"
+ *
+ * const program = Effect.gen(function*() {
+ *   const { moved } = yield* AmqpRedrive.redrive("invoices.parked", {
+ *     where: (delivery) => delivery.headers["x-parked-error"] === "DatabaseDown"
+ *   })
+ *   yield* Effect.log(`moved ${moved} back`)
  * })
  * ```
  * @category redriving

@@ -91,7 +91,10 @@ export const make = <E, R>(
  *
  * @example
  * ```ts
- * AmqpStream.run(log, (delivery) => Effect.flatMap(delivery.json(Entry), Ledger.book), { group: "ledger" })
+ * import { Effect } from "effect"
+ * import { AmqpStream } from "effect-amqp"
+ *
+ * const program = AmqpStream.run("log", (delivery) => Effect.flatMap(delivery.text, Effect.log), { group: "ledger" })
  * ```
  *
  * @category constructors
@@ -112,12 +115,17 @@ export const run = <E, R>(
  *
  * @example
  * ```ts
+ * import { Effect, Layer, Schema } from "effect"
+ * import { AmqpStream, AmqpTopology } from "effect-amqp"
+ *
+ * const Entry = Schema.Struct({ id: Schema.Number })
  * const log = AmqpTopology.queue("log", { type: "stream", maxLengthBytes: 10_000_000_000 })
  *
  * const Billing = AmqpStream.layer(
  *   log,
  *   Effect.fnUntraced(function*(delivery) {
- *     yield* Invoices.create(yield* delivery.json(Entry))
+ *     const entry = yield* delivery.json(Entry)
+ *     yield* Effect.log(`offset ${AmqpStream.offsetOf(delivery)}: entry ${entry.id}`)
  *   }),
  *   { group: "billing", from: "first" }
  * ).pipe(Layer.provide(AmqpStream.storeInQueue))
@@ -165,7 +173,15 @@ export const offsetOf = (delivery: Delivery): number | undefined => readOffset(d
  *
  * @example
  * ```ts
- * AmqpStream.retry(Schedule.exponential("1 second").pipe(Schedule.upTo({ times: 5 })), { exhausted: "drop" })
+ * import { Effect, Schedule } from "effect"
+ * import { AmqpStream } from "effect-amqp"
+ *
+ * const Billing = AmqpStream.layer("log", (delivery) => Effect.flatMap(delivery.text, Effect.log), {
+ *   group: "billing",
+ *   onFailure: AmqpStream.retry(Schedule.exponential("1 second").pipe(Schedule.upTo({ times: 5 })), {
+ *     exhausted: "drop"
+ *   })
+ * })
  * ```
  *
  * @category failure policies

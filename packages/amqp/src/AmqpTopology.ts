@@ -71,6 +71,8 @@ const millis = (input: Duration.Input | undefined): number | undefined =>
  *
  * @example
  * ```ts
+ * import { AmqpTopology } from "effect-amqp"
+ *
  * const orders = AmqpTopology.exchange("orders", { type: "topic" })
  * ```
  * @category constructors
@@ -93,6 +95,9 @@ export const exchange = (name: string, options: ExchangeOptions = {}): Exchange 
  *
  * @example
  * ```ts
+ * import { AmqpTopology } from "effect-amqp"
+ *
+ * const parking = AmqpTopology.exchange("parking", { type: "fanout" })
  * const invoices = AmqpTopology.queue("invoices", { type: "quorum", deadLetterExchange: parking })
  * ```
  * @category constructors
@@ -137,6 +142,9 @@ const argumentsOf = (options: QueueOptions): Arguments => {
  * @see https://www.rabbitmq.com/docs/queues#server-named-queues
  * @example
  * ```ts
+ * import { AmqpTopology } from "effect-amqp"
+ *
+ * const events = AmqpTopology.exchange("events", { type: "fanout" })
  * const news = AmqpTopology.serverNamedQueue("news")
  * const topology = AmqpTopology.make(events, news, AmqpTopology.bind(news, events))
  * ```
@@ -161,6 +169,10 @@ export const serverNamedQueue = (
  *
  * @example
  * ```ts
+ * import { AmqpTopology } from "effect-amqp"
+ *
+ * const orders = AmqpTopology.exchange("orders", { type: "topic" })
+ * const invoices = AmqpTopology.queue("invoices", { type: "quorum" })
  * const paid = AmqpTopology.bind(invoices, orders, "order.*.paid")
  * ```
  * @category constructors
@@ -190,7 +202,16 @@ export const bind = (
  *
  * @example
  * ```ts
- * const topology = AmqpTopology.make(orders, invoices, AmqpTopology.unbind(invoices, orders, "order.#"))
+ * import { AmqpTopology } from "effect-amqp"
+ *
+ * const orders = AmqpTopology.exchange("orders", { type: "topic" })
+ * const invoices = AmqpTopology.queue("invoices", { type: "quorum" })
+ * const topology = AmqpTopology.make(
+ *   orders,
+ *   invoices,
+ *   AmqpTopology.bind(invoices, orders, "order.*.paid"),
+ *   AmqpTopology.unbind(invoices, orders, "order.#") // as it was until the last release
+ * )
  * ```
  * @category constructors
  * @since 0.2.0
@@ -207,6 +228,10 @@ export const unbind = (
  *
  * @example
  * ```ts
+ * import { AmqpTopology } from "effect-amqp"
+ *
+ * const orders = AmqpTopology.exchange("orders", { type: "topic" })
+ * const invoices = AmqpTopology.queue("invoices", { type: "quorum" })
  * const topology = AmqpTopology.make(orders, invoices, AmqpTopology.bind(invoices, orders, "order.*.paid"))
  * ```
  * @category constructors
@@ -334,8 +359,20 @@ export const currentName = (queue: ServerNamedQueue): Effect.Effect<string, Amqp
  *
  * @example
  * ```ts
- * const replyTo = yield* AmqpTopology.followName(replies)
- * yield* publisher.publish({ ...request, replyTo: SubscriptionRef.getUnsafe(replyTo) })
+ * import { Effect, SubscriptionRef } from "effect"
+ * import { AmqpPublisher, AmqpTopology } from "effect-amqp"
+ *
+ * const replies = AmqpTopology.serverNamedQueue("replies")
+ *
+ * const program = Effect.gen(function*() {
+ *   const publisher = yield* AmqpPublisher.AmqpPublisher
+ *   const replyTo = yield* AmqpTopology.followName(replies)
+ *   yield* publisher.publish({
+ *     routingKey: "requests",
+ *     replyTo: SubscriptionRef.getUnsafe(replyTo),
+ *     body: "how many?"
+ *   })
+ * })
  * ```
  * @category server-named queues
  * @since 0.2.0
@@ -360,6 +397,11 @@ export const followName = Effect.fnUntraced(function*(
  *
  * @example
  * ```ts
+ * import { Layer } from "effect"
+ * import { AmqpConnection, AmqpPublisher, AmqpTopology } from "effect-amqp"
+ *
+ * const topology = AmqpTopology.make(AmqpTopology.queue("invoices", { type: "quorum" }))
+ *
  * const Publishing = AmqpPublisher.layer().pipe(
  *   Layer.provide(AmqpTopology.layer(topology)),
  *   Layer.provide(AmqpConnection.layerConfig())

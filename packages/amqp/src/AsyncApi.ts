@@ -173,11 +173,21 @@ const operation = (action: "send" | "receive", ids: { readonly channel: string; 
  *
  * @example
  * ```ts
+ * import { Schema } from "effect"
+ * import { AmqpContract, AmqpTopology, AsyncApi } from "effect-amqp"
+ *
+ * const invoices = AmqpTopology.queue("invoices", { type: "quorum" })
+ * const OrderPaid = AmqpContract.make("order.paid", {
+ *   payload: Schema.Struct({ id: Schema.Number }),
+ *   exchange: AmqpTopology.exchange("orders", { type: "topic" }),
+ *   key: "order.{id}.paid"
+ * })
+ *
  * const document = AsyncApi.make({
  *   title: "Shop",
  *   version: "1.0.0",
  *   sends: [OrderPaid],
- *   receives: [{ queue: invoices, contracts: [OrderPaid, OrderCancelled] }]
+ *   receives: [{ queue: invoices, contracts: [OrderPaid] }]
  * })
  * ```
  * @category constructors

@@ -193,9 +193,12 @@ const Event = Schema.Struct({
  * @see https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/formats/json-format.md
  * @example
  * ```ts
+ * import { Schema } from "effect"
+ * import { AmqpContract, AmqpTopology, Codec } from "effect-amqp"
+ *
  * const OrderPaid = AmqpContract.make("order.paid", {
- *   payload: Paid,
- *   exchange: orders,
+ *   payload: Schema.Struct({ id: Schema.Number }),
+ *   exchange: AmqpTopology.exchange("orders", { type: "topic" }),
  *   key: "order.{id}.paid",
  *   codec: Codec.cloudEvents({ source: "/shop/orders" })
  * })
@@ -243,6 +246,8 @@ export const cloudEvents = (options: { readonly source: string }): Codec =>
  *
  * @example
  * ```ts
+ * import { Codec } from "effect-amqp"
+ *
  * const codec = Codec.gzip(Codec.json, { above: 4096 })
  * ```
  * @category codecs
@@ -304,8 +309,16 @@ export const encodeWith = <S extends Schema.Constraint>(
  *
  * @example
  * ```ts
- * const order = yield* Codec.encode(Codec.json, Order, { id: 42, paidAt: new Date() })
- * yield* publisher.publish({ exchange: orders, routingKey: "order.42.paid", ...order })
+ * import { Effect, Schema } from "effect"
+ * import { AmqpPublisher, Codec } from "effect-amqp"
+ *
+ * const Order = Schema.Struct({ id: Schema.Number, paidAt: Schema.Date })
+ *
+ * const program = Effect.gen(function*() {
+ *   const publisher = yield* AmqpPublisher.AmqpPublisher
+ *   const order = yield* Codec.encode(Codec.json, Order, { id: 42, paidAt: new Date() })
+ *   yield* publisher.publish({ exchange: "orders", routingKey: "order.42.paid", ...order })
+ * })
  * ```
  * @category encoding
  * @since 0.2.0

@@ -44,6 +44,11 @@ export const make = (
  *
  * @example
  * ```ts
+ * import { NodeServices } from "@effect/platform-node"
+ * import { Layer } from "effect"
+ * import * as KeyValueOffsetStore from "effect-amqp/KeyValueOffsetStore"
+ * import { KeyValueStore } from "effect/persistence"
+ *
  * const Offsets = KeyValueOffsetStore.layer().pipe(
  *   Layer.provide(KeyValueStore.layerFileSystem("offsets")),
  *   Layer.provide(NodeServices.layer)

@@ -333,10 +333,16 @@ export type PublishErrorReason =
  *
  * @example
  * ```ts
- * publisher.publish(message).pipe(
+ * import { Effect } from "effect"
+ * import { AmqpPublisher } from "effect-amqp"
+ *
+ * const message = { exchange: "orders", routingKey: "order.42.paid", messageId: "order-42", body: { id: 42 } }
+ *
+ * const program = AmqpPublisher.AmqpPublisher.use((publisher) => publisher.publish(message)).pipe(
  *   Effect.catchReasons("PublishError", {
  *     Unroutable: ({ routingKey }) => Effect.logWarning(`nobody is bound to ${routingKey}`),
- *     ConfirmTimeout: ({ published }) => published === "unknown" ? outbox.keep(message) : outbox.retry(message)
+ *     ConfirmTimeout: ({ published }) =>
+ *       Effect.logWarning(published === "unknown" ? "RabbitMQ may have the message" : "RabbitMQ has it not")
  *   })
  * )
  * ```

@@ -61,7 +61,13 @@ export const make = Effect.fnUntraced(function*(
  *
  * @example
  * ```ts
- * const Offsets = SqlOffsetStore.layer().pipe(Layer.provide(PgClient.layer({ url: databaseUrl })))
+ * import { Layer } from "effect"
+ * import * as SqlOffsetStore from "effect-amqp/SqlOffsetStore"
+ * import type { SqlClient } from "effect/sql"
+ *
+ * // The layer of a database, such as PgClient.layer({ url }) of @effect/sql-pg
+ * const offsetsIn = <E, R>(database: Layer.Layer<SqlClient.SqlClient, E, R>) =>
+ *   SqlOffsetStore.layer().pipe(Layer.provide(database))
  * ```
  *
  * @category layers

@@ -8,13 +8,32 @@
  *
  * @example
  * ```ts
- * const test = Effect.gen(function*() {
- *   const broker = yield* AmqpMemory.AmqpMemory
- *   yield* broker.cutConnections
- *   yield* broker.refuseConnects(3)
- *   yield* TestClock.adjust("4 seconds")
- *   assert.strictEqual(yield* broker.depth("invoices"), 1)
- * }).pipe(Effect.provide(App.layer), Effect.provide(AmqpMemory.layer))
+ * import { assert, it } from "@effect/vitest"
+ * import { Effect, Fiber, Layer } from "effect"
+ * import { AmqpConnection, AmqpPublisher, AmqpTopology } from "effect-amqp"
+ * import { AmqpMemory } from "effect-amqp-memory"
+ * import { TestClock } from "effect/testing"
+ *
+ * const invoices = AmqpTopology.queue("invoices", { type: "quorum" })
+ *
+ * const App = AmqpPublisher.layer().pipe(
+ *   Layer.provide(AmqpTopology.layer(AmqpTopology.make(invoices))),
+ *   Layer.provide(AmqpConnection.layer())
+ * )
+ *
+ * it.effect("an outage delays an invoice and loses none", () =>
+ *   Effect.gen(function*() {
+ *     const broker = yield* AmqpMemory.AmqpMemory
+ *     const publisher = yield* AmqpPublisher.AmqpPublisher
+ *     yield* broker.cutConnections
+ *     yield* broker.refuseConnects(3)
+ *     const publishing = yield* publisher.publish({ routingKey: "invoices", body: { id: 42 } }).pipe(
+ *       Effect.forkChild({ startImmediately: true })
+ *     )
+ *     yield* TestClock.adjust("4 seconds")
+ *     yield* Fiber.join(publishing)
+ *     assert.strictEqual(yield* broker.depth("invoices"), 1)
+ *   }).pipe(Effect.provide(App), Effect.provide(AmqpMemory.layer)))
  * ```
  *
  * @since 0.1.0

@@ -4,9 +4,17 @@
  *
  * @example
  * ```ts
- * const plan = FaultPlan.random({ seed: 42, duration: "1 minute" })
- * yield* FaultPlan.play(plan).pipe(Effect.forkScoped)
- * yield* TestClock.adjust("1 minute")
+ * import { it } from "@effect/vitest"
+ * import { Effect } from "effect"
+ * import { AmqpMemory, FaultPlan } from "effect-amqp-memory"
+ * import { TestClock } from "effect/testing"
+ *
+ * it.effect("a minute of faults", () =>
+ *   Effect.gen(function*() {
+ *     const plan = FaultPlan.random({ seed: 42, duration: "1 minute" })
+ *     yield* FaultPlan.play(plan).pipe(Effect.forkScoped)
+ *     yield* TestClock.adjust("1 minute")
+ *   }).pipe(Effect.provide(AmqpMemory.layer)))
  * ```
  *
  * @since 0.1.0

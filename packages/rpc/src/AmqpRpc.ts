@@ -8,6 +8,17 @@
  *
  * @example
  * ```ts
+ * import { Effect, Layer, Schema } from "effect"
+ * import { AmqpConnection } from "effect-amqp"
+ * import { AmqpRpc } from "effect-amqp-rpc"
+ * import { Rpc, RpcClient, RpcGroup, RpcSerialization, RpcServer } from "effect/rpc"
+ *
+ * class Calc extends RpcGroup.make(
+ *   Rpc.make("Sum", { payload: { values: Schema.Array(Schema.Number) }, success: Schema.Number })
+ * ) {}
+ *
+ * const CalcHandlers = Calc.toLayer({ Sum: ({ values }) => Effect.succeed(values.reduce((a, b) => a + b, 0)) })
+ *
  * const calc = AmqpRpc.service("calc")
  *
  * const Server = RpcServer.layer(Calc).pipe(
@@ -17,8 +28,16 @@
  *   Layer.provide(AmqpConnection.layerConfig())
  * )
  *
- * const client = RpcClient.make(Calc).pipe(
- *   Effect.provide(AmqpRpc.layerClient(calc, { deadline: "30 seconds" }))
+ * const sum = Effect.gen(function*() {
+ *   const client = yield* RpcClient.make(Calc)
+ *   return yield* client.Sum({ values: [1, 2, 3] })
+ * }).pipe(
+ *   Effect.scoped,
+ *   Effect.provide(
+ *     AmqpRpc.layerClient(calc, { deadline: "30 seconds" }).pipe(
+ *       Layer.provide([RpcSerialization.layerJson, AmqpConnection.layerConfig()])
+ *     )
+ *   )
  * )
  * ```
  *
@@ -83,6 +102,8 @@ export interface ServiceOptions {
  *
  * @example
  * ```ts
+ * import { AmqpRpc } from "effect-amqp-rpc"
+ *
  * const reports = AmqpRpc.service("reports", { whenNoServer: "wait" })
  * ```
  *
@@ -149,6 +170,10 @@ export const layerClient = (
  *
  * @example
  * ```ts
+ * import { Schema } from "effect"
+ * import { AmqpRpc } from "effect-amqp-rpc"
+ * import { Rpc } from "effect/rpc"
+ *
  * const Charge = Rpc.make("Charge", { payload: { card: Schema.String } }).middleware(AmqpRpc.AtMostOnce)
  * ```
  *

@@ -127,8 +127,13 @@ export const wrap = (failure: CallFailure): RpcClientError =>
  *
  * @example
  * ```ts
- * const failure = CallError.failureOf(error)
- * if (failure?._tag === "TooLarge") yield* Effect.logWarning(failure.detail)
+ * import { Effect } from "effect"
+ * import { CallError } from "effect-amqp-rpc"
+ *
+ * const explain = (error: unknown) => {
+ *   const failure = CallError.failureOf(error)
+ *   return failure?._tag === "TooLarge" ? Effect.logWarning(failure.detail) : Effect.void
+ * }
  * ```
  *
  * @category readers

@@ -2,9 +2,10 @@
  * The programs of the pages. Each TypeScript block of a page is a file that stands alone; a `console` block that follows
  * it is what it prints.
  */
-import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { readdirSync, readFileSync } from "node:fs"
 import path from "node:path"
-import { pages, website } from "./Site.ts"
+import * as Compilation from "./Compilation.ts"
+import { pages } from "./Site.ts"
 
 /** A program, or a file of tests, of a page. */
 export interface Snippet {
@@ -90,35 +91,13 @@ export const isTest = ({ code }: Snippet): boolean => code.includes("\"@effect/v
 /** Tells what needs a process of its own, and a RabbitMQ: signals, exit codes, files, TLS. */
 export const isProcess = ({ flags }: Snippet): boolean => flags.includes("process")
 
-/** Where snippets are written, inside of the package, so that what they import is found. */
-export const folder = path.join(website, "dist/snippets")
+/** Where snippets are written. */
+export const folder = Compilation.folderFor("snippets")
 
-export const fileOf = ({ file, page }: Snippet): string => path.join(folder, page, file)
+const nameOf = ({ file, page }: Snippet): string => path.join(page, file)
 
-/** Writes the snippets of every page, and how they are compiled. */
-export const write = (snippets: ReadonlyArray<Snippet>): void => {
-  mkdirSync(folder, { recursive: true })
-  for (const snippet of snippets) {
-    mkdirSync(path.dirname(fileOf(snippet)), { recursive: true })
-    writeFileSync(fileOf(snippet), snippet.code)
-  }
-  const named = new Set(snippets.map(fileOf))
-  for (const file of readdirSync(folder, { encoding: "utf8", recursive: true })) {
-    if (file.endsWith(".ts") && !named.has(path.join(folder, file))) rmSync(path.join(folder, file))
-  }
-  const config = {
-    extends: "../../../../tsconfig.base.json",
-    include: ["."],
-    exclude: [],
-    compilerOptions: {
-      composite: false,
-      incremental: false,
-      declaration: false,
-      declarationMap: false,
-      experimentalDecorators: true,
-      emitDecoratorMetadata: true,
-      noEmit: true
-    }
-  }
-  writeFileSync(path.join(folder, "tsconfig.json"), JSON.stringify(config))
-}
+export const fileOf = (snippet: Snippet): string => path.join(folder, nameOf(snippet))
+
+/** Writes the snippets of every page. */
+export const write = (snippets: ReadonlyArray<Snippet>): void =>
+  Compilation.write(folder, new Map(snippets.map((snippet) => [nameOf(snippet), snippet.code])))

@@ -1,11 +1,8 @@
 import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
 import { Exit, ManagedRuntime, Scope } from "effect"
 import { AmqpMemory } from "effect-amqp-memory"
-import { execFile } from "node:child_process"
-import path from "node:path"
-import { promisify } from "node:util"
 import { vi } from "vitest"
-import { workspace } from "../src/Site.ts"
+import * as Compilation from "../src/Compilation.ts"
 import type { Snippet } from "../src/Snippets.ts"
 import * as Snippets from "../src/Snippets.ts"
 import * as Runner from "./support/Runner.ts"
@@ -47,10 +44,7 @@ const runs = (programs: ReadonlyArray<Snippet>) => {
 
 describe("the programs of the site", () => {
   it("compile", async () => {
-    const tsc = path.join(workspace, "node_modules/typescript/bin/tsc")
-    const { stdout } = await promisify(execFile)(process.execPath, [tsc, "-p", Snippets.folder], { cwd: workspace })
-      .catch((failed: { readonly stdout: string }) => failed)
-    assert.strictEqual(stdout, "")
+    assert.deepStrictEqual(await Compilation.compile(Snippets.folder), [])
   })
 
   for (const page of Snippets.pageNames) {

@@ -70,11 +70,8 @@ export interface Service {
    * Refuses a chosen operation with any code and text: a setup on which the broker hangs up (541, 503, 540), a message
    * that closes its channel, the words of another broker, a reason that no rule knows.
    *
-   * @example
-   * ```ts
-   * yield* broker.refuse({ on: "consume", name: "orders", replyCode: 541, replyText: "INTERNAL_ERROR" })
-   * yield* broker.refuse({ on: "publish", messageId: "7", replyCode: 404, replyText: "No exchange", times: 1 })
-   * ```
+   * @example `yield* broker.refuse({ on: "consume", name: "orders", replyCode: 541, replyText: "INTERNAL_ERROR" })`
+   * @example `yield* broker.refuse({ on: "publish", messageId: "7", replyCode: 404, replyText: "No exchange", times: 1 })`
    * @since 0.2.0
    */
   readonly refuse: (refusal: Refusal) => Effect.Effect<void>
@@ -249,7 +246,7 @@ export interface Service {
   /**
    * Adds a user, or changes one. Without `permissions` the user can authenticate and use no virtual host.
    *
-   * @example `yield* broker.setUser({ name: "reader", password, permissions: { configure: /^$/, write: /^$/, read: /.*\/ } })`
+   * @example `yield* broker.setUser({ name: "reader", password, permissions: { configure: /^$/, write: /^$/, read: /^orders/ } })`
    */
   readonly setUser: (user: {
     readonly name: string
