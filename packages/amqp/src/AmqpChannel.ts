@@ -23,7 +23,8 @@ import type { Session } from "./internal/connection/session.ts"
 import { Acknowledgements } from "./internal/delivery/acknowledgements.ts"
 import type { Named } from "./internal/named.ts"
 import { nameOf } from "./internal/named.ts"
-import { refusedFor } from "./internal/topology/queueRefusals.ts"
+import type { Asked } from "./internal/topology/queueRefusals.ts"
+import { refusedFor, refusedOn } from "./internal/topology/queueRefusals.ts"
 import { Refused, shortString, tableSize } from "./internal/wire/limits.ts"
 
 const TypeId = "~effect-amqp/AmqpChannel"
@@ -73,7 +74,12 @@ export interface BindingOptions {
 /**
  * Operations on exchanges, queues and single messages. Each waits for a connection if there is none, opens a channel and
  * asks its question, each of the three for at most the connection's `operationTimeout`, and closes the channel within
- * `closeTimeout`. `get` asks a queue that its channel has not seen yet whether it exists first, so it may take twice that.
+ * `closeTimeout`. `get` asks for a queue that its channel has not seen yet first, so it may take three times that.
+ *
+ * RabbitMQ ends the whole connection for what a type of queue does not have. So before a `purgeQueue`, a `deleteQueue`
+ * with a condition, and the first `get` of a channel, the broker is asked for the type of a queue whose value does not
+ * tell it and which no topology of the connection declares. It answers by a refusal, which it logs as a channel error:
+ * `AmqpTopology.queue(name, { type: "classic" })` instead of the name spares that.
  *
  * All fail with `ConnectionLost`, `OperationTimeout` or `ReconnectAbandoned` when the broker cannot be reached, with
  * `AccessRefused` without the permission, and with `InvalidMessage` for a name or an argument that cannot be sent.
@@ -109,8 +115,9 @@ export interface AmqpChannel {
   readonly checkQueue: (queue: Named<"Queue">) => Effect.Effect<QueueInfo, AmqpError>
   /**
    * Deletes a queue and returns how many messages were deleted with it; 0 if there is no such queue. `ifUnused` and
-   * `ifEmpty` are for classic queues, and are refused with `InvalidMessage` for the value of another: RabbitMQ ends the
-   * connection of who gives them for a quorum queue, and deletes a stream whatever they say.
+   * `ifEmpty` are for classic queues, and are refused with `InvalidMessage` for another: RabbitMQ ends the connection of
+   * who gives them for a quorum queue, and deletes a stream whatever they say. A queue by name needs the permission to
+   * read for them.
    */
   readonly deleteQueue: (
     queue: Named<"Queue">,
@@ -118,7 +125,7 @@ export interface AmqpChannel {
   ) => Effect.Effect<number, AmqpError>
   /**
    * Removes the ready messages of a queue and returns how many; fails with `NotFound` if the queue is missing, and with
-   * `InvalidMessage` for the value of a stream, for whose name RabbitMQ ends the connection.
+   * `InvalidMessage` for a stream.
    */
   readonly purgeQueue: (queue: Named<"Queue">) => Effect.Effect<number, AmqpError>
   /** Routes messages of an exchange to a queue; fails with `NotFound` if either is missing. */
@@ -134,8 +141,8 @@ export interface AmqpChannel {
   ) => Effect.Effect<void, AmqpError>
   /**
    * Takes the next message of a queue, or none if the queue is empty; fails with `NotFound` if the queue is missing. The
-   * message is to be acknowledged, unless `noAck` lets the broker forget it at once. Fails with `InvalidMessage` for the
-   * value of a stream, for whose name RabbitMQ ends the connection: read it with `AmqpConsumer`.
+   * message is to be acknowledged, unless `noAck` lets the broker forget it at once. Fails with `InvalidMessage` for a
+   * stream: read it with `AmqpConsumer`.
    */
   readonly get: (
     queue: Named<"Queue">,
@@ -186,6 +193,8 @@ export interface Options {
 
 const refuse = (operation: string, refused: Refused): AmqpError =>
   new AmqpError({ operation, reason: new InvalidMessage(refused) })
+
+const isMissing = ({ reason }: AmqpError): boolean => reason._tag === "NotFound" && !reason.nodeDown
 
 interface Opened {
   readonly channel: DriverChannel
@@ -296,6 +305,15 @@ const open = Effect.fnUntraced(function*(
       (channel) => channel.checkQueue(nameOf(queue))
     )
 
+  /** Lets pass only what the type of the queue has. */
+  const assertHas = (operation: string, queue: Named<"Queue">, asked: Asked): Effect.Effect<void, AmqpError> => {
+    const refused = checked([["queue", nameOf(queue)]]) ?? refusedFor(queue, asked)
+    return refused !== undefined ? Effect.fail(refuse(operation, refused)) : Effect.flatMap(
+      connection.withSession("consume", operation, (session) => refusedOn(session, operation, queue, asked)),
+      (refused) => refused === undefined ? Effect.void : Effect.fail(refuse(operation, refused))
+    )
+  }
+
   // The channel may be gone again between the opening of the latch and the turn of who waits for it.
   const ready: Effect.Effect<Opened, AmqpError> = Effect.suspend(() => {
     if (failed !== undefined) return Effect.fail(failed)
@@ -305,10 +323,11 @@ const open = Effect.fnUntraced(function*(
   const get: AmqpChannel["get"] = (queue, options) => {
     const name = nameOf(queue)
     const operation = `get ${name}`
-    const refused = refusedFor(queue, "get")
-    if (refused !== undefined) return Effect.fail(refuse(operation, refused))
     return Effect.gen(function*() {
-      if (opened?.known.has(name) !== true) yield* checkQueue(queue)
+      if (opened?.known.has(name) !== true) {
+        yield* assertHas(operation, queue, "get")
+        yield* checkQueue(queue)
+      }
       const { channel, deliveries, known, session } = yield* connection.withSession(
         "consume",
         operation,
@@ -382,24 +401,29 @@ const open = Effect.fnUntraced(function*(
           })
       ),
     checkQueue,
-    deleteQueue: (queue, options) =>
-      alone(
-        `deleteQueue ${nameOf(queue)}`,
-        checked([["queue", nameOf(queue)]]) ??
-          (options?.ifUnused === true ? refusedFor(queue, "ifUnused") : undefined) ??
-          (options?.ifEmpty === true ? refusedFor(queue, "ifEmpty") : undefined),
-        (channel) =>
-          channel.deleteQueue(nameOf(queue), {
-            ifUnused: options?.ifUnused === true,
-            ifEmpty: options?.ifEmpty === true
-          })
-      ),
-    purgeQueue: (queue) =>
-      alone(
-        `purgeQueue ${nameOf(queue)}`,
-        checked([["queue", nameOf(queue)]]) ?? refusedFor(queue, "purgeQueue"),
-        (channel) => channel.purgeQueue(nameOf(queue))
-      ),
+    deleteQueue: (queue, options) => {
+      const operation = `deleteQueue ${nameOf(queue)}`
+      const ifUnused = options?.ifUnused === true
+      const ifEmpty = options?.ifEmpty === true
+      const deleted = alone(
+        operation,
+        checked([["queue", nameOf(queue)]]),
+        (channel) => channel.deleteQueue(nameOf(queue), { ifUnused, ifEmpty })
+      )
+      return ifUnused || ifEmpty
+        ? assertHas(operation, queue, ifUnused ? "ifUnused" : "ifEmpty").pipe(
+          Effect.andThen(deleted),
+          Effect.catchIf(isMissing, () => Effect.succeed(0))
+        )
+        : deleted
+    },
+    purgeQueue: (queue) => {
+      const operation = `purgeQueue ${nameOf(queue)}`
+      return Effect.andThen(
+        assertHas(operation, queue, "purgeQueue"),
+        alone(operation, undefined, (channel) => channel.purgeQueue(nameOf(queue)))
+      )
+    },
     bindQueue: (queue, exchange, options) =>
       binding(
         "bindQueue",

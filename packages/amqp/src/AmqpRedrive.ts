@@ -17,6 +17,7 @@ import type { AmqpError } from "./AmqpError.ts"
 import * as AmqpMessage from "./AmqpMessage.ts"
 import * as AmqpPublisher from "./AmqpPublisher.ts"
 import { count, invalid } from "./internal/checkOptions.ts"
+import { typeOn } from "./internal/connection/queueTypes.ts"
 import { queueHeader } from "./internal/delivery/retryHeaders.ts"
 import type { Named } from "./internal/named.ts"
 import { nameOf, queueTypeOf } from "./internal/named.ts"
@@ -110,7 +111,9 @@ export const redrive = Effect.fnUntraced(function*(
 ): Effect.fn.Return<Redriven, AmqpError | PublishError, AmqpConnection> {
   const connection = yield* AmqpConnection
   const queue = nameOf(from)
-  if (queueTypeOf(from) === "stream") {
+  const type = queueTypeOf(from) ??
+    (yield* connection.withSession("consume", "redrive", (session) => typeOn(session, `redrive ${queue}`, queue)))
+  if (type === "stream") {
     return yield* invalid("from", `"${queue}" is a stream, which keeps what is moved; read it with AmqpConsumer`)
   }
   const { to, where } = options

@@ -191,7 +191,12 @@ export class MessageQueue extends Queue {
     if (priority !== undefined && (typeof priority !== "number" || !Number.isInteger(priority))) {
       throw preconditionFailed(`invalid arg 'x-priority' for ${what}: "expected integer, got ${wireType(priority)}"`)
     }
-    if (this.settings.type === "quorum" && this.vhost.dialect.takesBack) {
+    const { type } = this.settings
+    const unknown = (argument: string) =>
+      preconditionFailed(`invalid arg '${argument}' for ${what} of queue type rabbit_${type}_queue`)
+    if (options.arguments["x-stream-offset"] !== undefined) throw unknown("x-stream-offset")
+    if (options.arguments["x-consumer-timeout"] !== undefined && this.vhost.dialect.takesBack) {
+      if (type !== "quorum") throw unknown("x-consumer-timeout")
       readWhole(options.arguments, "x-consumer-timeout", what)
     }
     const isTaken = this.consumers.some((other) => other.exclusive) ||

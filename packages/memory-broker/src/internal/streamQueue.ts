@@ -147,6 +147,10 @@ export class StreamQueue extends Queue {
   admit(options: ConsumeOptions): void {
     const { dialect } = this.vhost
     const what = this.#what
+    for (const argument of dialect.takesBack ? ["x-priority", "x-consumer-timeout"] : ["x-priority"]) {
+      if (options.arguments[argument] === undefined) continue
+      throw preconditionFailed(`invalid arg '${argument}' for ${what} of queue type rabbit_stream_queue`)
+    }
     if (options.prefetch === 0) {
       const kind = dialect.namesStream ? `stream ${what}` : `'${what}'`
       throw preconditionFailed(`consumer prefetch count is not set for ${kind}`)
@@ -154,9 +158,6 @@ export class StreamQueue extends Queue {
     if (options.noAck) {
       const kind = dialect.namesStream ? "stream" : "stream queues"
       throw notImplemented(`automatic acknowledgement not supported by ${kind} ${what}`)
-    }
-    if (options.arguments["x-priority"] !== undefined) {
-      throw preconditionFailed(`invalid arg 'x-priority' for ${what} of queue type rabbit_stream_queue`)
     }
     this.#offset(options)
     if (dialect.filtersStreams) readFilter(options.arguments)

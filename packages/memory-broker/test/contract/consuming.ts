@@ -1,7 +1,7 @@
 import { assert } from "@effect/vitest"
 import { Deferred, Effect } from "effect"
 import * as Client from "./Client.ts"
-import { suite } from "./Suite.ts"
+import { rows, suite } from "./Suite.ts"
 
 const withQueue = Effect.fnUntraced(function*(args = {}) {
   const connection = yield* Client.connect()
@@ -197,6 +197,29 @@ export const consuming = suite("who gets what", {
     yield* channel.cancel(first.tag)
     yield* Client.consume(channel, "q")
   }),
+  ...rows(
+    [["classic", "x-stream-offset"], ["quorum", "x-stream-offset"], ["stream", "x-priority"]] as const,
+    ([type, argument]) => [
+      `a consumer with an offset and a priority is refused before anything else, and told the type: ${type}`,
+      Effect.gen(function*() {
+        const { channel, connection } = yield* withQueue({ "x-queue-type": type })
+        yield* Client.fill(channel, "q", "1")
+        if (type !== "stream") yield* Client.consume(channel, "q", { ack: false, exclusive: true })
+        const asking = yield* Client.open(connection)
+        assert.deepStrictEqual(
+          yield* Client.failure(
+            Client.consume(asking, "q", { arguments: { "x-stream-offset": "first", "x-priority": 1 }, noAck: true })
+          ),
+          {
+            reason: "OperationRefused",
+            text: `PRECONDITION_FAILED - invalid arg '${argument}' for queue 'q' in vhost '/' of queue type ` +
+              `rabbit_${type}_queue`
+          }
+        )
+        assert.isTrue(channel.isOpen())
+      })
+    ]
+  ),
   "acknowledging from the consumer keeps it going": Effect.gen(function*() {
     const { channel } = yield* withQueue()
     yield* channel.prefetch(1)

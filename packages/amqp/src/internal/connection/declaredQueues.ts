@@ -5,10 +5,17 @@
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import type { AmqpError } from "../../AmqpError.ts"
+import { queueTypeOf } from "../named.ts"
 
 type Declared =
   | { readonly _tag: "Queue"; readonly name: string }
   | { readonly _tag: "ServerNamedQueue"; readonly label: string }
+
+interface Declaration {
+  readonly declare: Effect.Effect<void, AmqpError>
+  /** The `x-queue-type`, where the value has one. */
+  readonly type: string | undefined
+}
 
 type NameListener = (name: string) => Effect.Effect<void>
 
@@ -29,7 +36,7 @@ const addTo = <A>(sets: Map<string, Set<A>>, key: string, value: A): Effect.Effe
 export class DeclaredQueues {
   readonly #names = new Map<string, string>()
   readonly #listeners = new Map<string, Set<NameListener>>()
-  readonly #declarations = new Map<string, Set<Effect.Effect<void, AmqpError>>>()
+  readonly #declarations = new Map<string, Set<Declaration>>()
 
   /** Returns the name that the broker chose for the queue of a label. */
   nameOf(label: string): string | undefined {
@@ -56,11 +63,12 @@ export class DeclaredQueues {
 
   /** Notes how a queue is declared again, until the scope ends. */
   remember(queue: Declared, declare: Effect.Effect<void, AmqpError>): Effect.Effect<void, never, Scope.Scope> {
-    return addTo(this.#declarations, keyOf(queue), declare)
+    const type = queue._tag === "Queue" ? queueTypeOf(queue) : undefined
+    return addTo(this.#declarations, keyOf(queue), { declare, type })
   }
 
   /** Lists how a queue is declared again: once for each topology that has it. */
-  declarationsOf(queue: Declared): ReadonlyArray<Effect.Effect<void, AmqpError>> {
+  declarationsOf(queue: Declared): ReadonlyArray<Declaration> {
     return Array.from(this.#declarations.get(keyOf(queue)) ?? [])
   }
 }

@@ -55,7 +55,7 @@ const restore = (session: Session, queue: QueueLike): Effect.Effect<void, AmqpEr
     onFailure: ({ reason }) =>
       reason._tag === "NotFound" && !reason.nodeDown
         ? Effect.andThen(
-          Effect.forEach(declarations, (declare) => declare, { discard: true }),
+          Effect.forEach(declarations, ({ declare }) => declare, { discard: true }),
           Effect.logWarning("AMQP queue was gone and is declared again", { queue: label })
         )
         : Effect.void

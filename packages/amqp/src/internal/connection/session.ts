@@ -22,6 +22,7 @@ export class Session {
   /** Counts the sessions of a connection service; no two have the same. */
   readonly epoch: number
   readonly address: Address
+  readonly vhost: string
   readonly username: string
   /** The name that the broker shows. */
   readonly connectionName: string
@@ -41,6 +42,7 @@ export class Session {
   constructor(options: {
     readonly epoch: number
     readonly address: Address
+    readonly vhost: string
     readonly username: string
     readonly connectionName: string
     readonly heartbeat: Duration.Duration
@@ -52,6 +54,7 @@ export class Session {
   }) {
     this.epoch = options.epoch
     this.address = options.address
+    this.vhost = options.vhost
     this.username = options.username
     this.connectionName = options.connectionName
     this.heartbeat = options.heartbeat

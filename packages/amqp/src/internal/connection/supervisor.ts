@@ -101,6 +101,7 @@ export const make = Effect.fnUntraced(function*(
     const session = new Session({
       epoch: options.nextEpoch(),
       address: { host: dialled.endpoint.host, port: dialled.endpoint.port },
+      vhost: dialled.endpoint.vhost,
       username: dialled.endpoint.username,
       connectionName: options.connectionName,
       heartbeat: options.heartbeat,

@@ -12,11 +12,13 @@ import { Delivery } from "../../AmqpDelivery.ts"
 import type { Arguments, DriverChannel } from "../../AmqpDriver.ts"
 import { noChannelEvents } from "../../AmqpDriver.ts"
 import { AmqpError, ConsumerCancelled } from "../../AmqpError.ts"
+import { invalid } from "../checkOptions.ts"
 import { isRabbitMqSince } from "../connection/brokerVersion.ts"
 import { keep } from "../connection/keptChannel.ts"
 import { healingMillis } from "../connection/patience.ts"
 import type { QueueLike } from "../connection/queueName.ts"
 import { labelOf, nameAtEachAttach } from "../connection/queueName.ts"
+import { typeOn } from "../connection/queueTypes.ts"
 import type { Session } from "../connection/session.ts"
 import { Acknowledgements } from "../delivery/acknowledgements.ts"
 import * as WakeLater from "../wakeLater.ts"
@@ -82,6 +84,10 @@ interface Opened {
   /** Those of the channel, also after a pause: what was delivered before it may still be handled. */
   readonly acknowledgements: Acknowledgements
 }
+
+/** Refuses to read a stream without acknowledgements, for which RabbitMQ ends the connection. */
+export const acknowledgesStreams = (): AmqpError =>
+  invalid("noAck", "a stream is read with acknowledgements; leave it out")
 
 const maxPrefetch = 65535
 const consumerTags = crypto.randomUUID()
@@ -169,6 +175,10 @@ export const attach = Effect.fnUntraced(function*(
     { acknowledgements, channel, session }: Opened
   ): Effect.fn.Return<void, AmqpError, Scope.Scope> {
     const name = yield* nameOn(session)
+    if (options.noAck && traits.type === "unknown") {
+      const type = yield* typeOn(session, `consume ${queue}`, name)
+      if (type === "stream") return yield* acknowledgesStreams()
+    }
     const consumeArguments = yield* options.arguments(session)
     const prefetch = prefetchOn(session, options)
     yield* session.bounded("prefetch", channel.prefetch(prefetch))

@@ -12,6 +12,7 @@ import { bound, count, invalid, positive } from "../checkOptions.ts"
 import type { QueueLike } from "../connection/queueName.ts"
 import { labelOf } from "../connection/queueName.ts"
 import type { AttachmentOptions } from "./attachment.ts"
+import { acknowledgesStreams } from "./attachment.ts"
 import type { HandlerTimeout } from "./errors.ts"
 import { checkReading } from "./offset.ts"
 import type { RetryOptions } from "./retryQueues.ts"
@@ -210,7 +211,7 @@ export const resolveSource = Effect.fnUntraced(function*(
   const traits = traitsOf(queue, { arguments: given, deadLetters: options.deadLetters })
   const noAck = options.noAck === true
   if (noAck && traits.type === "stream") {
-    return yield* invalid("noAck", "a stream is read with acknowledgements; leave it out")
+    return yield* acknowledgesStreams()
   }
   if (given !== undefined) yield* checkReading(labelOf(queue), given)
   return {
