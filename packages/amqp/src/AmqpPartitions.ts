@@ -4,7 +4,8 @@
  *
  * A key belongs to one of a fixed number of quorum queues, each with a single active consumer. Every instance consumes
  * from all of them with a priority of its own for each, and RabbitMQ gives each queue to the instance of the highest
- * priority that lives: there is no coordinator. An instance that leaves hands its partitions over at once, and one that
+ * priority that lives: there is no coordinator. Each instance takes the lowest number that is free, by an exclusive queue,
+ * and its priorities follow from the number: the shares of instances are equal, or differ by one partition. An instance that leaves hands its partitions over at once, and one that
  * dies loses them as soon as RabbitMQ sees that it is gone. RabbitMQ before 4.0 does not hand over to an instance that
  * comes: the order is kept there, and the balance is not.
  *

@@ -29,7 +29,7 @@ export interface Options {
   readonly seed: number
   readonly partitions: number
   readonly keys: number
-  /** As many as there may be at once; it begins with most of them. */
+  /** As many as there may be at once; it begins with all of them. */
   readonly instances: number
   readonly rounds: number
   /** The RabbitMQ that the broker behaves like. Defaults to 4.0. */
@@ -215,7 +215,7 @@ const simulate = Effect.fnUntraced(function*(
 
   // On the way, acknowledgements can be lost.
   yield* broker.setLatency(latencyMillis)
-  yield* joinSome(Math.max(1, Math.ceil(options.instances * 0.9)))
+  yield* joinSome(options.instances)
   for (let round = 0; round < rounds; round++) {
     const changes = 1 + below(Math.max(2, Math.ceil(options.instances / 10)))
     for (let change = 0; change < changes; change++) {

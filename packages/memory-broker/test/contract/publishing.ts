@@ -95,11 +95,14 @@ export const publishing = suite("confirms and returns", {
     yield* Client.publish(channel, { routingKey: "q", mandatory: true })
     assert.deepStrictEqual(channel.returns, [])
   }),
-  "a mandatory message on a channel without confirms is returned too": Effect.gen(function*() {
+  "a channel without confirms has what is returned before the answer to what is asked next": Effect.gen(function*() {
     const channel = yield* Client.open(yield* Client.connect(), { confirm: false })
-    Client.write(channel, { routingKey: "nowhere", mandatory: true, properties: { messageId: "m" } })
-    yield* Client.settle
-    assert.deepStrictEqual(channel.outcomes, ["return m"])
+    const ids = Array.from({ length: 32 }, (_, at) => `${at}`)
+    for (const messageId of ids) {
+      Client.write(channel, { routingKey: "nowhere", mandatory: true, properties: { messageId } })
+    }
+    yield* channel.prefetch(1)
+    assert.deepStrictEqual(channel.outcomes, ids.map((id) => `return ${id}`))
   }),
   "a missing exchange closes the channel, and the others stay": Effect.gen(function*() {
     const connection = yield* Client.connect()

@@ -184,6 +184,8 @@ export interface GroupHealth {
   readonly group: string
   /** The name of this instance. */
   readonly instance: string
+  /** The lowest number that was free in the group when its session began; the shares follow from the numbers. */
+  readonly number: number | undefined
   readonly partitions: ReadonlyArray<PartitionHealth>
 }
 

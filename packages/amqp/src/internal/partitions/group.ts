@@ -17,6 +17,7 @@ import { singly } from "../consumer/portions.ts"
 import type { HandlerContext } from "../consumer/worker.ts"
 import * as ConsumerWorker from "../consumer/worker.ts"
 import { declarePartitionsOn } from "./declaring.ts"
+import * as Numbers from "./numbers.ts"
 import type { Failure, Options } from "./options.ts"
 import { resolve } from "./options.ts"
 import * as Owners from "./owners.ts"
@@ -78,7 +79,12 @@ const begin = Effect.fnUntraced(function*<E, R, R2>(
   const connection = yield* AmqpConnection
   yield* declare(partitions)
   yield* sayWhatIsNotBalanced(connection, partitions)
-  const ranks = ranksOf(instance, count)
+  let number: number | undefined
+  let ranks: ReadonlyArray<number> = []
+  yield* Numbers.register(name, (taken) => {
+    number = taken
+    ranks = ranksOf(taken, count)
+  })
   // A schedule that is over at once: what the worker gets has been tried again.
   const park: Retry = {
     _tag: "Retry",
@@ -115,7 +121,7 @@ const begin = Effect.fnUntraced(function*<E, R, R2>(
         drainTimeout: resolved.drainTimeout,
         tracing: options.tracing,
         missingQueueTimeout: options.missingQueueTimeout,
-        arguments: { "x-priority": ranks[partition]! },
+        arguments: Effect.sync(() => ({ "x-priority": ranks[partition]! })),
         onFailure
       }
       const worker = yield* ConsumerWorker.start<Delivery, GivenUp | HandlerDecision, R>({
@@ -139,6 +145,7 @@ const begin = Effect.fnUntraced(function*<E, R, R2>(
   const health = (): GroupHealth => ({
     group: name,
     instance,
+    number,
     partitions: members.map(({ member, partition, worker }) => ({
       partition,
       consumer: worker.health(),

@@ -36,8 +36,8 @@ export interface Options<E, R = never> extends
   >
 {
   /**
-   * Names this instance, unlike every other instance of the group: an instance that comes back under its name gets the
-   * partitions back that it had. The name of a pod of a StatefulSet is one. Defaults to a new name.
+   * Names this instance, unlike every other instance of the group, for the health and the logs: the name of a pod is one.
+   * Defaults to a new name.
    */
   readonly instance?: string | undefined
   /**
