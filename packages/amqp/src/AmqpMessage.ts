@@ -69,7 +69,10 @@ export interface MessageProperties {
   readonly receivedHeaders?: ReceivedHeaders | undefined
   /** Lets a durable queue keep the message on disk, so that it outlives a restart of the broker. Defaults to `true`. */
   readonly persistent?: boolean | undefined
-  /** From 0 to 255, for queues with `x-max-priority`. */
+  /**
+   * From 0 to 255, for classic queues with `maxPriority`, and for quorum queues: RabbitMQ 4.0 tells those above 4 from
+   * the others, and 4.3 has 32 priorities.
+   */
   readonly priority?: number | undefined
   readonly correlationId?: string | undefined
   readonly replyTo?: string | undefined

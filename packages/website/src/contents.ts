@@ -14,6 +14,7 @@ const section = (text: string, folder: string, pages: Readonly<Record<string, st
 export const contents: Array<Section> = [
   section("Introduction", "", {
     "getting-started": "Get started",
+    questions: "Questions",
     troubleshooting: "Troubleshooting"
   }),
   section("Tutorials", "/tutorials", {

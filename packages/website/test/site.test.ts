@@ -1,12 +1,14 @@
 import { assert, describe, it } from "@effect/vitest"
 import { execFile } from "node:child_process"
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { createRequire } from "node:module"
 import { tmpdir } from "node:os"
 import path from "node:path"
 import { promisify } from "node:util"
 import { contents } from "../src/contents.ts"
 import * as Links from "../src/Links.ts"
 import { modulesOf, packages } from "../src/Reference.ts"
+import * as Search from "../src/Search.ts"
 import { built, website } from "../src/Site.ts"
 import * as Snippets from "../src/Snippets.ts"
 
@@ -24,8 +26,47 @@ const checkOf = (pages: Readonly<Record<string, string>>): ReadonlyArray<string>
   }
 }
 
+const require = createRequire(path.join(website, "node_modules/vitepress/package.json"))
+
+/** What is looked for, in the words of other clients too, and the section that is to be among the first five. */
+const asked: Readonly<Record<string, string>> = {
+  TopologyMismatch: "/troubleshooting#topologymismatch",
+  "delayed message": "/questions#how-is-a-delayed-message-published",
+  "scheduled message": "/questions#how-is-a-delayed-message-published",
+  TTL: "/questions#how-is-a-delayed-message-published",
+  priority: "/questions#are-there-priorities",
+  "dead letter": "/guides/consumers#failure-policies",
+  DLQ: "/questions#where-do-failed-messages-go",
+  "poison message": "/questions#where-do-failed-messages-go",
+  "retry backoff": "/questions#how-are-messages-retried-with-backoff",
+  idempotency: "/guides/reliability#idempotent-handlers",
+  deduplication: "/questions#how-are-duplicates-dropped",
+  outbox: "/guides/reliability#an-outbox",
+  "exactly once": "/questions#are-messages-delivered-exactly-once",
+  ordering: "/questions#is-ordering-guaranteed",
+  backpressure: "/questions#what-about-backpressure",
+  "rate limit": "/questions#how-is-a-consumer-rate-limited",
+  prefetch: "/guides/consumers#prefetch-and-delivery-counts",
+  "fire and forget": "/questions#how-does-a-program-fire-and-forget",
+  "request reply": "/questions#is-there-request-and-reply",
+  "multi-tenant": "/questions#can-one-program-serve-many-tenants",
+  vhost: "/questions#can-one-program-serve-many-tenants",
+  "headers exchange": "/questions#how-do-headers-route",
+  "correlation id": "/questions#is-there-request-and-reply",
+  "channel pool": "/questions#does-it-pool-channels",
+  "graceful shutdown": "/questions#how-is-it-shut-down-gracefully-in-kubernetes-for-example",
+  Kubernetes: "/guides/deployment#stopping-in-time",
+  "health endpoint": "/guides/deployment#probes",
+  TLS: "/guides/connections#tls",
+  cluster: "/guides/connections#clusters",
+  metrics: "/guides/observability#metrics",
+  tracing: "/guides/observability#traces",
+  testing: "/guides/testing#testing",
+  CloudAMQP: "/questions#how-does-it-connect-to-a-cluster-by-tls"
+}
+
 describe("the site", () => {
-  it("is built without a broken link, and has a page for each module and a search", async () => {
+  it("is built without a broken link, has a page for each module, and answers to what is asked", async () => {
     const { stdout } = await promisify(execFile)(process.execPath, ["src/build.ts"], { cwd: website })
     assert.match(stdout, /\b[1-9]\d* pages, [1-9]\d* links, 0 broken links\n$/)
     for (const documented of packages) {
@@ -38,6 +79,13 @@ describe("the site", () => {
     )
     assert.isDefined(index)
     assert.include(readFileSync(path.join(built, "assets/chunks", index), "utf8"), "TopologyMismatch")
+
+    const { default: text } = await import(path.join(built, "assets/chunks", index))
+    const { default: MiniSearch } = await import(require.resolve("minisearch"))
+    const searched = MiniSearch.loadJSON(text, { fields: ["title", "titles", "text"], searchOptions: Search.options })
+    const found = (words: string): ReadonlyArray<string> =>
+      searched.search(words).slice(0, 5).map(({ id }: { readonly id: string }) => id)
+    for (const [words, section] of Object.entries(asked)) assert.include(found(words), section, words)
   })
 
   it("leads to every page that is written by hand", () => {

@@ -4,6 +4,7 @@ import { defineConfig } from "vitepress"
 import type { DefaultTheme } from "vitepress"
 import { contents } from "../../src/contents.ts"
 import * as Reference from "../../src/Reference.ts"
+import * as Search from "../../src/Search.ts"
 import { base, built, website, workspace } from "../../src/Site.ts"
 
 const repository = "https://github.com/effect-amqp/effect-amqp"
@@ -32,7 +33,7 @@ export default defineConfig({
   head: [["link", { rel: "icon", href: `${base}logo.svg`, type: "image/svg+xml" }]],
   themeConfig: {
     logo: "/logo.svg",
-    search: { provider: "local" },
+    search: { provider: "local", options: { miniSearch: { searchOptions: Search.options } } },
     outline: [2, 3],
     socialLinks: [{ icon: "github", link: repository }],
     nav: [
