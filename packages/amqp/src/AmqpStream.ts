@@ -4,9 +4,12 @@
  * A stream keeps its messages when they are read, and any number of groups read it, each at its own pace. A reader handles
  * messages in the order of the stream, and saves the offset below which all are handled at intervals and when its scope
  * ends. After a lost connection it goes on behind what it has handled, and handles nothing twice; after a crash it goes on
- * at the offset that was saved last, so that what was handled since then is handled once more. No message is skipped.
+ * at the offset that was saved last, so that what was handled since then is handled once more. No message is skipped that
+ * the stream still has; what it dropped before the group had read it is said in the log, and counted by the metric
+ * `amqp_stream_missed`.
  *
- * Offsets are numbers that grow from message to message. They are not dense: some numbers belong to no message.
+ * Offsets are numbers that grow from message to message. They are not dense: some numbers belong to no message, such as
+ * the first one of a segment.
  *
  * @see https://www.rabbitmq.com/docs/streams
  * @since 0.2.0

@@ -2,6 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import type { Scope } from "effect"
 import { Deferred, Effect, Exit, Fiber, Option } from "effect"
 import { AmqpMemory } from "effect-amqp-memory"
+import { AmqpError, OperationTimeout } from "effect-amqp/AmqpError"
 import { TestClock } from "effect/testing"
 import { Broker } from "./contract/Broker.ts"
 import * as Client from "./contract/Client.ts"
@@ -136,6 +137,58 @@ describe("endpoints", () => {
       yield* pull((broker) => broker.heal)
       yield* elapse(0)
       assert.isTrue(Exit.isSuccess(yield* Fiber.await(opening)))
+    })
+  )
+
+  test(
+    "a client of an unreachable endpoint hears nothing, and both sides give up within three heartbeats",
+    Effect.gen(function*() {
+      const { host } = yield* Broker
+      const connection = yield* Client.connect({ heartbeat: 10 })
+      yield* elapse("1 minute")
+      yield* pull((broker) => broker.setEndpoint({ host }, "unreachable"))
+      const opening = yield* begin(Effect.flip(Client.open(connection)))
+      yield* elapse("29 seconds")
+      assert.isTrue(Option.isNone(outcome(opening)))
+      assert.strictEqual((yield* pull((broker) => broker.counts)).connections, 1)
+      yield* elapse("1 second")
+      assert.isTrue(Exit.isSuccess(yield* Fiber.await(opening)))
+      assert.deepStrictEqual(yield* Client.ending(connection), {
+        reason: "ConnectionLost",
+        text: "no heartbeat came from the broker"
+      })
+      assert.deepStrictEqual(yield* pull((broker) => broker.leftovers), [])
+    })
+  )
+
+  test(
+    "a client that drops its socket while it is unreachable has a connection at the broker for three heartbeats",
+    Effect.gen(function*() {
+      const { host } = yield* Broker
+      const connection = yield* Client.connect({ heartbeat: 10 })
+      yield* Client.queue(yield* Client.open(connection), "mine", {}, { exclusive: true })
+      yield* pull((broker) => broker.setEndpoint({ host }, "unreachable"))
+      connection.destroyUnsafe(new AmqpError({ operation: "test", reason: new OperationTimeout({ millis: 1 }) }))
+      yield* elapse("29 seconds")
+      assert.isDefined(yield* pull((broker) => broker.queue("mine")))
+      yield* elapse("1 second")
+      assert.isUndefined(yield* pull((broker) => broker.queue("mine")))
+      assert.deepStrictEqual(yield* pull((broker) => broker.leftovers), [])
+    })
+  )
+
+  test(
+    "an endpoint that is reachable again in time goes on with what has piled up",
+    Effect.gen(function*() {
+      const { host } = yield* Broker
+      const connection = yield* Client.connect({ heartbeat: 10 })
+      yield* pull((broker) => broker.setEndpoint({ host }, "unreachable"))
+      const opening = yield* begin(Client.open(connection))
+      yield* elapse("20 seconds")
+      yield* pull((broker) => broker.setEndpoint({ host }, "answers"))
+      yield* elapse("1 hour")
+      assert.isTrue(Exit.isSuccess(yield* Fiber.await(opening)))
+      assert.deepStrictEqual(connection.endings, [])
     })
   )
 

@@ -13,6 +13,7 @@ const keys = Array.from({ length: 120 }, (_, i) => `k${i % 40}`)
 const joinAs = (name: string, handled: Array<Handled>, told: Array<string>, options: {
   readonly millis?: number | undefined
   readonly drainTimeout?: number | undefined
+  readonly endpoints?: string | undefined
 } = {}) =>
   join(events, name, (delivery, partition) =>
     Effect.gen(function*() {
@@ -22,7 +23,7 @@ const joinAs = (name: string, handled: Array<Handled>, told: Array<string>, opti
     drainTimeout: options.drainTimeout,
     onAssigned: (partition) => Effect.sync(() => void told.push(`${name} gets ${partition}`)),
     onRevoked: (partition) => Effect.sync(() => void told.push(`${name} loses ${partition}`)),
-    connection: { heartbeat: "2 seconds" }
+    connection: { heartbeat: "2 seconds", endpoints: options.endpoints }
   })
 
 const shareOf = (handled: ReadonlyArray<Handled>, name: string): number =>
@@ -88,6 +89,46 @@ describe("instances that share partitions", () => {
         seen.set(key, number)
       }
       yield* second.leave
+    })))
+
+  it.effect("take over within three heartbeats from one whose machine is cut off, in order, and it comes back by itself", () =>
+    onMemory(Effect.gen(function*() {
+      const broker = yield* AmqpMemory.AmqpMemory
+      const handled: Array<Handled> = []
+      const told: Array<string> = []
+      const far = yield* joinAs("A", handled, told, { millis: 100, endpoints: "amqp://far" })
+      yield* Effect.forEach(["B", "C"], (name) => joinAs(name, handled, told, { millis: 100 }))
+      yield* send(events, keys)
+      yield* pass(500, 100)
+      assert.isAtLeast(shareOf(handled, "A"), 2)
+      yield* broker.setEndpoint({ host: "far" }, "unreachable")
+      yield* send(events, keys, 120)
+      yield* pass(6000, 100)
+      const partitionsOfA = new Set(
+        handled.filter(({ instance }) => instance === "A").map(({ partition }) => partition)
+      )
+      const atTheEnd = handled.length
+      yield* pass(2000, 100)
+      const later = handled.slice(atTheEnd)
+      assert.deepStrictEqual(new Set(later.map(({ instance }) => instance)), new Set(["B", "C"]))
+      assert.deepStrictEqual(new Set(later.map(({ partition }) => partition)), partitionsOfA)
+      assert.deepStrictEqual(
+        told.filter((line) => line.startsWith("A loses")).length,
+        partitionsOfA.size,
+        "A does not know that it has lost its partitions"
+      )
+      yield* pass(20_000, 100)
+      assert.strictEqual(new Set(handled.map(({ number }) => number)).size, 240)
+      assert.deepStrictEqual(outOfOrder(handled), [])
+      yield* broker.setEndpoint({ host: "far" }, "answers")
+      yield* pass(60_000)
+      const before = handled.length
+      yield* send(events, keys, 240)
+      yield* pass(5000)
+      assert.strictEqual(shareOf(handled.slice(before), "A"), partitionsOfA.size)
+      assert.strictEqual(handled.length, before + 120)
+      assert.deepStrictEqual(outOfOrder(handled), [])
+      yield* far.leave
     })))
 
   it.effect("do not wait for the next attempt of a handler when they leave", () =>

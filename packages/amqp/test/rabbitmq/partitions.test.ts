@@ -1,6 +1,7 @@
 import { assert, it } from "@effect/vitest"
 import { Effect, Latch, Layer, Scope } from "effect"
 import { AmqpChannel, AmqpConnection, AmqpPartitions, AmqpPublisher } from "effect-amqp"
+import * as FaultProxy from "effect-amqp-test-rig/FaultProxy"
 import * as Patience from "effect-amqp-test-rig/Patience"
 import { describeWithSharedBroker } from "effect-amqp-test-rig/RabbitMqSuite"
 import * as SharedRabbitMq from "effect-amqp-test-rig/SharedRabbitMq"
@@ -151,6 +152,49 @@ describeWithSharedBroker("partitions on RabbitMQ", () => {
         assert.strictEqual(overlaps, 0)
         assert.deepStrictEqual(outOfOrder(byTime), [])
         assert.strictEqual(yield* left(events), 0)
+      })
+    ))
+
+  it.live("take over from an instance whose machine is cut off: its sockets stay open, and nothing goes through", () =>
+    onShared((url) =>
+      Effect.gen(function*() {
+        const cutOff = AmqpPartitions.make("cut-off", { count: 6 })
+        const { hostname, port } = new URL(url)
+        const proxy = yield* FaultProxy.make({ host: hostname, port: Number(port) })
+        const handled: Array<Handled> = []
+        const joinAs = (name: string, endpoints: string) =>
+          joinGroup(cutOff, name, (delivery, partition) =>
+            Effect.andThen(
+              Effect.sleep(5),
+              Effect.sync(() =>
+                void handled.push({
+                  instance: name,
+                  partition,
+                  key: AmqpPartitions.keyOf(delivery),
+                  number: numberOf(delivery)
+                })
+              )
+            ), { connection: { endpoints, heartbeat: "2 seconds", operationTimeout: Patience.limit } })
+        yield* joinAs("A", proxy.through(url))
+        yield* joinAs("B", url)
+        const keys = Array.from({ length: 60 }, (_, i) => `k${i}`)
+        const seen = () => new Set(handled.map(({ number }) => number)).size
+        yield* send(cutOff, keys)
+        yield* Patience.until("what was sent first is handled", Effect.sync(() => seen() === 60))
+        const before = new Set(
+          handled.filter(({ instance }) => instance === "A").map(({ partition }) => partition)
+        )
+        assert.isAbove(before.size, 0)
+        // The first of these are out at A when nothing goes through any more.
+        yield* Effect.forEach(Array.from({ length: 10 }, (_, i) => i), (i) => send(cutOff, keys, 60 * (i + 1)))
+        yield* proxy.setMode("blackhole")
+        const at = handled.length
+        yield* send(cutOff, keys, 660)
+        yield* Patience.until("every message is handled", Effect.sync(() => seen() === 720))
+        const after = handled.slice(at).filter(({ instance }) => instance === "B")
+        assert.includeMembers(after.map(({ partition }) => partition), Array.from(before))
+        assert.deepStrictEqual(outOfOrder(handled), [])
+        yield* Patience.until("the queues are empty", Effect.map(left(cutOff), (count) => count === 0))
       })
     ))
 

@@ -1,7 +1,7 @@
 import { assert, it } from "@effect/vitest"
 import * as amqplib from "amqplib"
-import { Effect, Fiber, Layer, Stream } from "effect"
-import { AmqpConnection, AmqpPublisher, AmqpStream, AmqpTopology } from "effect-amqp"
+import { Effect, Fiber, Layer, Logger, Stream } from "effect"
+import { AmqpConnection, AmqpPublisher, AmqpStream, AmqpTopology, OffsetStore } from "effect-amqp"
 import type { AmqpDelivery } from "effect-amqp"
 import * as Patience from "effect-amqp-test-rig/Patience"
 import * as RabbitMq from "effect-amqp-test-rig/RabbitMq"
@@ -43,6 +43,58 @@ const has = (handled: ReadonlyArray<number>, count: number) =>
   Patience.until(`${count} messages are handled`, Effect.sync(() => new Set(handled).size === count))
 
 describeWithSharedBroker("reading a stream of RabbitMQ", () => {
+  it.live("a group whose messages the stream has dropped is told so, and goes on at the first that is left", () =>
+    Effect.suspend(() => {
+      const warnings: Array<readonly [string, Readonly<Record<string, unknown>>]> = []
+      const catching = Logger.layer([
+        Logger.make(({ logLevel, message }) => {
+          if (logLevel !== "Warn" || !Array.isArray(message)) return
+          const [text, details] = message
+          if (details?.group === "slow") warnings.push([text, details])
+        })
+      ])
+      return onShared(Effect.gen(function*() {
+        const short = AmqpTopology.queue("short", { type: "stream", maxLengthBytes: 200_000, maxSegmentBytes: 50_000 })
+        yield* AmqpTopology.declare(AmqpTopology.make(short))
+        const publisher = yield* AmqpPublisher.AmqpPublisher
+        const append = (first: number) =>
+          publisher.publishAll(
+            numbers(300, first).map((body) => ({ routingKey: "short", body: String(body).padEnd(1000) }))
+          )
+        const firstOf = (group: string) =>
+          Effect.scoped(Effect.gen(function*() {
+            const offsets: Array<number> = []
+            yield* AmqpStream.make(
+              short,
+              (delivery) => Effect.sync(() => offsets.push(AmqpStream.offsetOf(delivery)!)),
+              {
+                group
+              }
+            )
+            yield* Patience.until("something is read", Effect.sync(() => offsets.length > 0))
+            return offsets[0]!
+          }))
+        const store = yield* OffsetStore.OffsetStore
+        yield* append(0)
+        yield* store.save("slow", "short", 3)
+        let round = 0
+        yield* Patience.until(
+          "the stream has dropped its first messages",
+          Effect.gen(function*() {
+            yield* append(300 * (round + 1))
+            return (yield* firstOf(`probe-${round++}`)) > 100
+          })
+        )
+        const begun = yield* AmqpStream.make(short, () => Effect.void, { group: "slow" })
+        yield* Patience.until("the group is told", Effect.sync(() => warnings.length > 0))
+        assert.isAbove((yield* begun.offset)!, 100)
+        const [text, details] = warnings[0]!
+        assert.include(text, "dropped messages before its group had read them")
+        assert.deepInclude(details, { stream: "short", group: "slow", offset: 3 })
+        assert.isAtLeast(details["missedAtMost"] as number, 98)
+      })).pipe(Effect.provide(catching))
+    }))
+
   it.live("each group goes on where it was, and one that begins at the end gets what comes then", () =>
     onShared(Effect.gen(function*() {
       const billing: Array<number> = []

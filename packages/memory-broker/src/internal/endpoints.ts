@@ -4,12 +4,14 @@
 
 /**
  * What an endpoint does with a client: `answers`; `refuses` the connection; is `silent`, so that not even the dial is
- * answered; or is `mute`: it shakes hands, and answers nothing afterwards.
+ * answered; is `mute`: it shakes hands, and answers nothing afterwards; or is `unreachable`, as for a machine that is cut
+ * off from the network: nothing goes through in either direction, while both sides keep their sockets until they have
+ * missed each other's heartbeats.
  *
  * @category models
  * @since 0.2.0
  */
-export type EndpointBehaviour = "answers" | "refuses" | "silent" | "mute"
+export type EndpointBehaviour = "answers" | "refuses" | "silent" | "mute" | "unreachable"
 
 /**
  * The endpoint that a client dials.

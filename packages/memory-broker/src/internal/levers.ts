@@ -36,6 +36,9 @@ export const makeLevers = (network: Network<Link>): Levers => {
       connection.peer.connectionClosed(connectionForced(text))
     }
   }
+  const watchLinks = () => {
+    for (const link of network.links) link.watch()
+  }
   const startVhosts = (wanted: (vhost: VirtualHost) => boolean) => {
     for (const vhost of broker.vhosts.values()) if (wanted(vhost)) vhost.isDown = false
   }
@@ -70,6 +73,7 @@ export const makeLevers = (network: Network<Link>): Levers => {
     setEndpoint: (endpoint, behaviour) =>
       Effect.sync(() => {
         broker.endpoints.set(endpoint, behaviour)
+        watchLinks()
         network.wakeAll()
       }),
     limitConnections: (limits) =>
@@ -171,6 +175,7 @@ export const makeLevers = (network: Network<Link>): Levers => {
       })
       broker.refusals.clear()
       broker.endpoints.clear()
+      watchLinks()
       startVhosts(() => true)
       network.isDown = false
       releaseConfirms()

@@ -16,9 +16,11 @@ import * as Option from "effect/Option"
 import type { Channel, Connection, Peer } from "./channel.ts"
 import type { Waiter } from "./clientChannel.ts"
 import { ClientChannel } from "./clientChannel.ts"
+import type { EndpointBehaviour } from "./endpoints.ts"
 import type { ChannelEvent, Command, MethodId, Request } from "./frames.ts"
 import { methods } from "./frames.ts"
 import { admit } from "./handshake.ts"
+import { noHeartbeat, Silence } from "./heartbeat.ts"
 import type { Network } from "./network.ts"
 import type { ReplyFault } from "./replyFault.ts"
 import type { Traced } from "./trace.ts"
@@ -44,6 +46,7 @@ export class Link implements Peer {
   /** The operation that the broker handles: whatever it sends now is caused by that. */
   #handling = "connection"
   #isBlocked = false
+  #silence: Silence | undefined
   /** Why it is over. */
   error: AmqpError | undefined
   /** `severed`: the wire is cut and the client does not know yet. `over`: it does. */
@@ -160,6 +163,18 @@ export class Link implements Peer {
     })
   }
 
+  /** Looks if anything goes through, because that may have changed. */
+  watch(): void {
+    if (!this.#isUnreachable) this.#silence?.end()
+    else {
+      this.#silence?.begin(() => {
+        this.#leave()
+        this.#trace(0, "out", { _tag: "Cut" })
+        this.#end(noHeartbeat())
+      })
+    }
+  }
+
   // What the broker sends.
 
   send(server: Channel, event: ChannelEvent): void {
@@ -209,6 +224,7 @@ export class Link implements Peer {
 
   /** Lets the broker handle one frame. Returns `false` if the broker does not read it now. */
   readonly #read = (frame: Inbound): boolean => {
+    if (this.#isUnreachable) return false
     if (frame._tag === "Gone") {
       this.#handle(frame)
       return true
@@ -221,8 +237,15 @@ export class Link implements Peer {
 
   /** Tells if the endpoint that the client dialled leaves a frame unread. */
   #isIgnored(frame: Inbound): boolean {
-    const behaviour = this.#network.broker.endpoints.get(this.options.host, this.options.port)
-    return behaviour === "silent" || (behaviour === "mute" && frame._tag !== "Handshake")
+    return this.#behaviour === "silent" || (this.#behaviour === "mute" && frame._tag !== "Handshake")
+  }
+
+  get #isUnreachable(): boolean {
+    return this.#behaviour === "unreachable"
+  }
+
+  get #behaviour(): EndpointBehaviour {
+    return this.#network.broker.endpoints.get(this.options.host, this.options.port)
   }
 
   #blocksOn(frame: Inbound): boolean {
@@ -274,6 +297,7 @@ export class Link implements Peer {
       return
     }
     this.#trace(0, "in", { _tag: "Handshake" })
+    this.#silence = new Silence(broker.timers, this.options.heartbeat)
     this.#server = broker.connect(this, this.options.username, admission.vhost)
     this.#post({ _tag: "Connected", due: this.#outbound.due() })
   }
@@ -315,6 +339,7 @@ export class Link implements Peer {
 
   /** Tells the client what has arrived for it. */
   flush(): void {
+    if (this.#isUnreachable) return
     const next = this.#outbound.arrive(this.#tell)
     if (next !== undefined) this.#network.wakeAt(this, next)
   }

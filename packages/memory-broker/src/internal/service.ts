@@ -30,8 +30,10 @@ export interface Service {
    */
   readonly delayConnects: (duration: Duration.Input) => Effect.Effect<void>
   /**
-   * Sets how an endpoint treats the clients that dial it: it `refuses` them, is `silent` and never answers the dial, or
-   * is `mute`, which shakes hands and answers nothing afterwards. `answers` ends it, and reads what has piled up.
+   * Sets how an endpoint treats the clients that dial it: it `refuses` them, is `silent` and never answers the dial, is
+   * `mute`, which shakes hands and answers nothing afterwards, or is `unreachable`: nothing goes through in either
+   * direction any more, and both sides give up a connection when they have missed the other's heartbeats, which takes two
+   * to three of them. `answers` ends it, and reads what has piled up.
    *
    * @example `yield* broker.setEndpoint({ host: "rabbit-1" }, "silent")`
    * @since 0.2.0

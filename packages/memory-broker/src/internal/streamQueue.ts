@@ -14,7 +14,7 @@ import { readFilter, readFilterValue } from "./streamFilter.ts"
 import type { StreamOffset } from "./streamOffset.ts"
 import { readOffset } from "./streamOffset.ts"
 
-/** A message in the log. Its offset is its place in all that was ever appended. */
+/** A message in the log. Its offset is its place in all that was ever appended, to which segments add their beginnings. */
 interface Logged {
   readonly message: Message
   /** Milliseconds since 1970. */
@@ -36,7 +36,8 @@ export class StreamQueue extends Queue {
   readonly #now: () => number
   /** The offset of the first message that is kept. */
   #first = 0
-  #log: Array<Logged> = []
+  /** `undefined` is the beginning of a segment, which has an offset too. */
+  #log: Array<Logged | undefined> = []
   readonly #segments: Array<Segment> = []
   /** The offset of the next message of each consumer. */
   readonly #next = new Map<Consumer, number>()
@@ -63,11 +64,11 @@ export class StreamQueue extends Queue {
   }
 
   get messageCount(): number {
-    return this.#log.length
+    return this.#log.length - this.#segments.filter(({ first }) => first > 0).length
   }
 
   *messages(): Iterable<Message> {
-    for (const { message } of this.#log) yield message
+    for (const logged of this.#log) if (logged !== undefined) yield logged.message
   }
 
   offer(message: Message, now: number): boolean {
@@ -97,6 +98,7 @@ export class StreamQueue extends Queue {
       const first = this.#segments[0]!.first
       this.#log = this.#log.slice(first - this.#first)
       this.#first = first
+      if (current.first > 0) this.#log.push(undefined)
     }
     current.bytes += bytes
     current.last = now
@@ -120,8 +122,8 @@ export class StreamQueue extends Queue {
     const filter = this.#filters.get(consumer)
     let offset = Math.max(this.#next.get(consumer) ?? this.#end, this.#first)
     while (offset < this.#end && hasRoom(consumer)) {
-      const { message } = this.#log[offset - this.#first]!
-      if (filter?.(message) === false) {
+      const message = this.#log[offset - this.#first]?.message
+      if (message === undefined || filter?.(message) === false) {
         offset++
         this.#next.set(consumer, offset)
         continue
@@ -186,7 +188,7 @@ export class StreamQueue extends Queue {
       case "Number":
         return Math.max(this.#first, offset.offset)
       case "Since": {
-        const at = this.#log.findIndex(({ time }) => time >= offset.time)
+        const at = this.#log.findIndex((logged) => logged !== undefined && logged.time >= offset.time)
         return at === -1 ? this.#end : this.#first + at
       }
     }

@@ -2,7 +2,7 @@
  * The broker that a contract test talks to: the memory broker or a real RabbitMQ. A test sees only this, so it cannot
  * know which.
  */
-import type { Duration, Effect, Redacted } from "effect"
+import type { Duration, Effect, Redacted, Scope } from "effect"
 import { Context } from "effect"
 import type { AmqpDriver } from "effect-amqp/AmqpDriver"
 
@@ -10,6 +10,12 @@ export interface Permissions {
   readonly configure: string
   readonly write: string
   readonly read: string
+}
+
+export interface Detour {
+  readonly host: string
+  readonly port: number
+  readonly cutOff: Effect.Effect<void>
 }
 
 export class Broker extends Context.Service<Broker, {
@@ -29,6 +35,8 @@ export class Broker extends Context.Service<Broker, {
     password: Redacted.Redacted<string>,
     permissions: Permissions | undefined
   ) => Effect.Effect<void>
+  /** Another way to the broker, which can be cut off: then nothing goes through, and nobody hears of it. */
+  readonly detour: Effect.Effect<Detour, never, Scope.Scope>
   readonly forceClose: (text: string) => Effect.Effect<void>
   /** Stop the broker in order and start it again, with whatever it has kept. */
   readonly restart: Effect.Effect<void>

@@ -36,6 +36,10 @@ export const connect = Effect.fnUntraced(function*(options: {
   readonly username?: string
   readonly password?: Redacted.Redacted<string>
   readonly vhost?: string
+  readonly host?: string
+  readonly port?: number
+  /** Seconds. */
+  readonly heartbeat?: number
 } = {}) {
   const broker = yield* Broker
   const closed = yield* Deferred.make<AmqpError>()
@@ -43,13 +47,13 @@ export const connect = Effect.fnUntraced(function*(options: {
   const endings: Array<string> = []
   const connection = yield* Effect.acquireRelease(
     broker.driver.connect({
-      host: broker.host,
-      port: broker.port,
+      host: options.host ?? broker.host,
+      port: options.port ?? broker.port,
       tls: undefined,
       vhost: options.vhost ?? broker.vhost,
       username: options.username ?? "guest",
       password: options.password ?? Redacted.make("guest"),
-      heartbeat: 10,
+      heartbeat: options.heartbeat ?? 10,
       connectionName: "contract"
     }, {
       onBlocked: (reason) => Queue.offerUnsafe(blocked, `blocked: ${reason}`),
@@ -254,5 +258,9 @@ export const closing = (channel: Channel) => Effect.flatMap(Deferred.await(chann
 export const ending = (connection: Connection) => Effect.flatMap(Deferred.await(connection.closed), seen)
 
 export const elapse = (duration: Duration.Input) => Effect.flatMap(Broker, (broker) => broker.elapse(duration))
+
+/** Lets time pass until something has happened. */
+export const passingUntil = <A, E, R>(event: Effect.Effect<A, E, R>): Effect.Effect<A, E, R | Broker> =>
+  Effect.raceFirst(event, Effect.forever(elapse("100 millis")))
 
 export const settle = Effect.flatMap(Broker, (broker) => broker.settle)

@@ -1,5 +1,5 @@
 import { assert } from "@effect/vitest"
-import { Deferred, Effect, Fiber, Queue, Redacted } from "effect"
+import { Clock, Deferred, Effect, Fiber, Queue, Redacted } from "effect"
 import { AmqpError, OperationTimeout } from "effect-amqp/AmqpError"
 import { Broker } from "./Broker.ts"
 import * as Client from "./Client.ts"
@@ -221,6 +221,29 @@ export const connections = suite("connections and who may do what", {
     yield* Client.settle
     assert.deepStrictEqual(yield* Client.bodies(yield* Client.session, "q"), ["1"])
   }),
+  "a client that is cut off is given up in silence, what it had goes to others, and it gives up as well": Effect.gen(
+    function*() {
+      const broker = yield* Broker
+      const { cutOff, host, port } = yield* broker.detour
+      const far = yield* Client.connect({ host, port, heartbeat: 1 })
+      const farChannel = yield* Client.open(far)
+      yield* Client.queue(farChannel, "q", { "x-single-active-consumer": true })
+      const first = yield* Client.consume(farChannel, "q")
+      const channel = yield* Client.session
+      const second = yield* Client.consume(channel, "q")
+      yield* Client.fill(channel, "q", "1", "2")
+      assert.strictEqual(Client.text(yield* first.next), "1")
+      const before = yield* Clock.currentTimeMillis
+      yield* cutOff
+      const delivery = yield* Client.passingUntil(second.next)
+      assert.deepStrictEqual([Client.text(delivery), delivery.redelivered], ["1", true])
+      assert.isAtLeast((yield* Clock.currentTimeMillis) - before, 1000)
+      assert.deepStrictEqual(yield* Client.passingUntil(Client.ending(far)), {
+        reason: "ConnectionLost",
+        text: "no heartbeat came from the broker"
+      })
+    }
+  ),
   "an operation that waits fails when the connection is forced to close": Effect.gen(function*() {
     const broker = yield* Broker
     const connection = yield* Client.connect()

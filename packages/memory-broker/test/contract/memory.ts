@@ -30,6 +30,11 @@ const make = Effect.fnUntraced(function*(version: AmqpMemory.BrokerVersion) {
           }
         })
       }),
+    detour: Effect.succeed({
+      host: "detour",
+      port: 5672,
+      cutOff: broker.setEndpoint({ host: "detour" }, "unreachable")
+    }),
     forceClose: broker.forceClose,
     restart: Effect.andThen(broker.shutDown, broker.start),
     shortenAckTimeout: broker.setAckTimeout("5 minutes"),

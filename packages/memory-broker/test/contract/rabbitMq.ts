@@ -2,6 +2,7 @@
  * A real RabbitMQ as the contract tests see it: a node that all of them share, with a virtual host for each.
  */
 import { Duration, Effect, Layer, Redacted, Scope } from "effect"
+import * as FaultProxy from "effect-amqp-test-rig/FaultProxy"
 import { RabbitMq } from "effect-amqp-test-rig/RabbitMq"
 import { driver } from "effect-amqp/AmqplibDriver"
 import { Broker, versionNumber } from "./Broker.ts"
@@ -37,6 +38,11 @@ const make = Effect.gen(function*() {
       },
       Effect.orDie
     ),
+    detour: Effect.map(FaultProxy.make({ host: node.host, port: node.port }), ({ host, port, setMode }) => ({
+      host,
+      port,
+      cutOff: setMode("blackhole")
+    })),
     forceClose: (text) => Effect.orDie(node.closeAllConnections(text)),
     restart: Effect.orDie(Effect.andThen(node.stop, node.start)),
     shortenAckTimeout: Effect.andThen(

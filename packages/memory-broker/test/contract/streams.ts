@@ -270,6 +270,51 @@ export const streams = suite("streams", {
     assert.isBelow(first, 59)
     assert.deepStrictEqual(numbers, Array.from({ length: 60 - first }, (_, i) => first + i))
   }),
+  "every segment of a stream but the first takes an offset for itself": Effect.gen(function*() {
+    const { channel, connection } = yield* withStream({ "x-stream-max-segment-size-bytes": 5000 })
+    for (let i = 0; i < 20; i++) yield* Client.fill(channel, "s", String(i).padEnd(1000, "."))
+    const { received } = yield* read(connection, "first", { ack: true })
+    assert.deepStrictEqual(
+      received.map((one) => Number.parseInt(Client.text(one))),
+      Array.from({ length: 20 }, (_, i) => i)
+    )
+    const offsets = received.map((one) => Number(offsetOf(one)))
+    const steps = offsets.slice(1).map((offset, i) => offset - offsets[i]!)
+    assert.strictEqual(offsets[0], 0)
+    assert.deepStrictEqual(new Set(steps), new Set([1, 2]))
+    assert.isBelow(steps.filter((step) => step === 2).length, 10)
+  }),
+  "who comes, or stands, where a stream has dropped its messages goes on at the first that is left": Effect.gen(
+    function*() {
+      const { channel, connection } = yield* withStream({
+        "x-max-length-bytes": 20_000,
+        "x-stream-max-segment-size-bytes": 5000
+      })
+      yield* Client.fill(channel, "s", "0".padEnd(1000, "."), "1".padEnd(1000, "."))
+      const standing = yield* Client.open(connection)
+      yield* standing.prefetch(1)
+      const slow = yield* Client.consume(standing, "s", { arguments: { "x-stream-offset": "first" } })
+      const begun = yield* slow.next
+      for (let i = 2; i < 60; i++) yield* Client.fill(channel, "s", String(i).padEnd(1000, "."))
+      yield* Client.elapse("1 second")
+      const { received: left } = yield* read(connection, "first", { ack: true })
+      const first = Number(offsetOf(left[0]!))
+      assert.isAbove(first, 20)
+      const { received } = yield* read(connection, 1, { ack: true })
+      // A node drops segments when it gets round to it.
+      const found = Number(offsetOf(received[0]!))
+      assert.isAtLeast(found, first)
+      for (let at = Number(offsetOf(begun)), delivery = begun; at < found;) {
+        standing.ackUnsafe(delivery.deliveryTag, false)
+        delivery = yield* Client.passingUntil(slow.next)
+        const next = Number(offsetOf(delivery))
+        // It gets what was read before the rest was dropped, and then what is left.
+        assert.isTrue(next <= at + 2 || next >= first, `${at} ${next}`)
+        at = next
+      }
+      yield* standing.close
+    }
+  ),
   "dead letters can go into a stream since 4.0, and are lost on the way before": Effect.gen(function*() {
     const { channel, connection, version } = yield* withStream()
     yield* Client.queue(channel, "q", { "x-dead-letter-exchange": "", "x-dead-letter-routing-key": "s" })

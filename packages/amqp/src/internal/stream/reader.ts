@@ -25,6 +25,8 @@ import * as Monotonic from "../monotonic.ts"
 import { readableHeaders } from "../wire/properties.ts"
 import * as Judgement from "./judgement.ts"
 import * as LastChunk from "./lastChunk.ts"
+import type { Missed } from "./missed.ts"
+import * as MissedMessages from "./missed.ts"
 import { notAStream, offsetOf } from "./offset.ts"
 import type { Options, Resolved, Source } from "./options.ts"
 import { resolve } from "./options.ts"
@@ -61,12 +63,20 @@ const beginning = Effect.fnUntraced(function*(
  * Says where to attach. A stream that ends before the offset of its group is another one, made under the same name: its
  * messages would be passed over until it has grown to that offset.
  */
-const attachAt = (progress: Progress, clock: Clock.Clock, { filter, from, group, stream }: Resolved) => {
+const attachAt = (
+  progress: Progress,
+  missed: Missed,
+  clock: Clock.Clock,
+  loaded: number | undefined,
+  { filter, from, group, stream }: Resolved
+) => {
   let behindSince: number | undefined
   return Effect.fnUntraced(function*(session: Session): Effect.fn.Return<Arguments, AmqpError> {
     progress.detach()
     const { next } = progress
     const end = (yield* LastChunk.read(session, stream.name))?.end ?? 0
+    // The program's own offset means that message, or the next one there is.
+    missed.attach(session, loaded === undefined && next === from ? undefined : next)
     if (next === undefined) return { ...filter, "x-stream-offset": from as "first" | Date }
     if (end >= next) {
       behindSince = undefined
@@ -86,6 +96,7 @@ const attachAt = (progress: Progress, clock: Clock.Clock, { filter, from, group,
     )
     behindSince = undefined
     progress.restart(0)
+    missed.attach(session, 0)
     return { ...filter, "x-stream-offset": 0 }
   })
 }
@@ -113,6 +124,11 @@ export const start = Effect.fnUntraced(function*<E, R>(
     publisher: yield* AmqpPublisher.make({ maxMessageBytes: Number.MAX_SAFE_INTEGER, purpose: "retry" }),
     to: options.deadLetterTo
   }
+  const missed = yield* MissedMessages.watch({
+    stream: stream.name,
+    group: resolved.group,
+    filters: isWanted !== undefined
+  })
   const stopping = Latch.makeUnsafe(false)
   const isOther = Deferred.makeUnsafe<never, AmqpError>()
 
@@ -131,6 +147,7 @@ export const start = Effect.fnUntraced(function*<E, R>(
             Deferred.doneUnsafe(isOther, Effect.fail(notAStream(stream.name)))
             return
           }
+          missed.arrive(offset)
           if (!progress.arrive(offset)) delivery.ackUnsafe(false)
           else if (isWanted?.(readableHeaders(delivery.properties)?.["x-stream-filter-value"]) === false) {
             progress.finish(offset)
@@ -162,7 +179,7 @@ export const start = Effect.fnUntraced(function*<E, R>(
     orderedBy: options.orderedBy,
     context,
     reading: {
-      argumentsOn: attachAt(progress, yield* Clock.Clock, resolved),
+      argumentsOn: attachAt(progress, missed, yield* Clock.Clock, loaded, resolved),
       judge: Judgement.make<E>({ stream: stream.name, onFailure: options.onFailure as never, deadLetters, stopping })
     }
   })
