@@ -475,7 +475,8 @@ export const stream = (
 ): Stream.Stream<Delivery, AmqpError, AmqpConnection> =>
   Stream.unwrap(Effect.gen(function*() {
     const connection = yield* AmqpConnection
-    return yield* DeliveryStream.make(connection, yield* resolveSource(queue, options, 1))
+    const { stream } = yield* DeliveryStream.make(connection, yield* resolveSource(queue, options, 1))
+    return stream
   }))
 
 /**

@@ -11,16 +11,18 @@ import * as Queue from "effect/Queue"
 import * as Result from "effect/Result"
 import * as Stream from "effect/Stream"
 import { AmqpConnection } from "./AmqpConnection.ts"
-import * as AmqpConsumer from "./AmqpConsumer.ts"
 import type { Delivery } from "./AmqpDelivery.ts"
 import type { AmqpError } from "./AmqpError.ts"
 import * as AmqpMessage from "./AmqpMessage.ts"
 import * as AmqpPublisher from "./AmqpPublisher.ts"
 import { count, invalid } from "./internal/checkOptions.ts"
 import { typeOn } from "./internal/connection/queueTypes.ts"
+import { resolveSource } from "./internal/consumer/options.ts"
+import * as DeliveryStream from "./internal/consumer/stream.ts"
 import { queueHeader } from "./internal/delivery/retryHeaders.ts"
 import type { Named } from "./internal/named.ts"
 import { nameOf, queueTypeOf } from "./internal/named.ts"
+import * as WakeLater from "./internal/wakeLater.ts"
 import type { PublishError } from "./PublishError.ts"
 
 /**
@@ -85,8 +87,12 @@ const ready = (connection: AmqpConnection, queue: string): Effect.Effect<number,
  * the start is moved, so that messages which come back at once are not moved again and again. Ends when that was looked
  * at, when the queue is empty, or when nothing has come of a queue for ten seconds that another consumer may have.
  *
- * What is kept is held until the end, at most 65,535 messages, and goes back then; a queue with a delivery limit counts
- * that as a delivery.
+ * What is kept is held until the end, at most 65,535 messages, and goes back then, in a quorum queue behind what has come
+ * meanwhile. Before RabbitMQ 4.3 a queue with a delivery limit counts that as a delivery. Without `where`, no more is
+ * taken than is moved, so that the rest keeps its place.
+ *
+ * Over loopback it moves quorum queues 27 to 45 times as fast as `get`, publish and acknowledge one by one, classic queues
+ * 13 to 17 times (medians of nine pairs each on RabbitMQ 3.10, 4.0 and 4.3), and more the farther away the broker is.
  *
  * Fails with `AmqpError` when the queue cannot be read, and with the first `PublishError`, for which the rest is kept.
  *
@@ -135,13 +141,44 @@ export const redrive = Effect.fnUntraced(function*(
   }
 
   const mayKeep = where !== undefined || to === undefined
+  const target = Math.min(present, max ?? present)
   // What is kept stays out, and must not keep the rest from coming.
-  const prefetch = Math.min(present, mayKeep ? maxPrefetch : inFlight)
+  const prefetch = mayKeep ? Math.min(present, maxPrefetch) : Math.min(target, inFlight)
   yield* Effect.scoped(Effect.gen(function*() {
     const publisher = yield* AmqpPublisher.make({ maxMessageBytes: Number.MAX_SAFE_INTEGER })
     const deliveries = yield* Queue.unbounded<Delivery, AmqpError | Cause.Done>()
     // The consumer outlives the last pull: copies that are on their way by then are acknowledged on its channel.
-    yield* Effect.forkScoped(Stream.runIntoQueue(AmqpConsumer.stream(queue, { prefetch }), deliveries))
+    const source = yield* DeliveryStream.make(connection, yield* resolveSource(queue, { prefetch }, 1))
+    const wakeLater = yield* WakeLater.make
+    yield* Effect.forkScoped(Stream.runIntoQueue(source.stream, deliveries))
+
+    /** Copies of these are confirmed, and their acknowledgement would bring messages that are not to be moved. */
+    const withheld: Array<Delivery> = []
+    let lastKept: Delivery | undefined
+    let isFlushing = false
+    const flush = () => {
+      isFlushing = false
+      source.flush()
+    }
+    const acknowledge = (delivery: Delivery): void => {
+      if (!delivery.ackSoonUnsafe()) return
+      moved++
+      if (isFlushing) return
+      isFlushing = true
+      wakeLater(flush)
+    }
+    yield* Effect.addFinalizer(() =>
+      Effect.gen(function*() {
+        // A quorum queue hears of many single acknowledgements one after the other, and of those that are left when the
+        // channel closes never: it answers the cancel after them.
+        flush()
+        yield* source.stop
+        for (const delivery of withheld) acknowledge(delivery)
+        flush()
+        // RabbitMQ 4.3 counts no delivery for what is given back, and one for what goes back with its channel.
+        yield* lastKept?.nack({ requeue: true, multiple: true }) ?? Effect.void
+      })
+    )
     let rounds = 0
     const pull: Effect.Effect<NonEmptyReadonlyArray<Delivery>, AmqpError | Cause.Done> = Effect.timeoutOrElse(
       Effect.tap(Queue.takeAll(deliveries), () =>
@@ -158,22 +195,24 @@ export const redrive = Effect.fnUntraced(function*(
       }
     )
     yield* Stream.fromPull(Effect.succeed(pull)).pipe(
-      Stream.take(present),
+      Stream.take(mayKeep ? present : target),
       Stream.filterMap((delivery) => {
         // It went back with its channel while it waited here, and comes again.
         if (delivery.isStale) return Result.failVoid
         const message = copyOf(delivery)
         if (message !== undefined) return Result.succeed({ delivery, message })
         kept++
+        lastKept = delivery
         return Result.failVoid
       }),
-      Stream.take(max ?? present),
+      Stream.take(target),
       Stream.mapEffect(
         ({ delivery, message }) =>
           Effect.andThen(
             publisher.publish(message),
-            Effect.map(delivery.ack(), (isAcknowledged) => {
-              if (isAcknowledged) moved++
+            Effect.sync(() => {
+              if (mayKeep || moved + prefetch < target) acknowledge(delivery)
+              else withheld.push(delivery)
             })
           ),
         { concurrency: inFlight }

@@ -15,13 +15,18 @@ import { TestClock } from "effect/testing"
 
 const work = AmqpTopology.queue("work")
 const other = AmqpTopology.queue("other")
-const connected = Layer.mergeAll(AmqpPublisher.layer(), AmqpChannel.layer()).pipe(
-  Layer.provideMerge(AmqpTopology.layer(AmqpTopology.make(work, other))),
-  Layer.provideMerge(AmqpConnection.layer()),
-  Layer.provideMerge(AmqpMemory.layer)
-)
+const parked = AmqpTopology.queue("parked", { type: "quorum", deliveryLimit: 3 })
+const connectedTo = (version: AmqpMemory.BrokerVersion) =>
+  Layer.mergeAll(AmqpPublisher.layer(), AmqpChannel.layer()).pipe(
+    Layer.provideMerge(AmqpTopology.layer(AmqpTopology.make(work, other, parked))),
+    Layer.provideMerge(AmqpConnection.layer()),
+    Layer.provideMerge(AmqpMemory.layerWith({ version }))
+  )
 
-const run = <A, E, R>(test: Effect.Effect<A, E, R>) => test.pipe(Effect.scoped, Effect.provide(connected))
+const run = <A, E, R>(test: Effect.Effect<A, E, R>, version: AmqpMemory.BrokerVersion = "4.0") =>
+  test.pipe(Effect.scoped, Effect.provide(connectedTo(version)))
+
+const numbers = (from: number, to: number) => Array.from({ length: to - from }, (_, n) => String(from + n))
 
 const send = (queue: string, count: number, headers: AmqpMessage.Headers = {}) =>
   Effect.flatMap(
@@ -119,6 +124,37 @@ describe("redrive", () => {
       assert.deepStrictEqual(yield* redrive(work, { to: work }), { moved: 20, kept: 0 })
       assert.strictEqual(yield* broker.depth("work"), 20)
     })))
+
+  for (const version of ["3.10", "4.0", "4.3"] as const) {
+    it.effect(`takes no more of a quorum queue than it moves, which would put the rest behind: ${version}`, () =>
+      run(
+        Effect.gen(function*() {
+          yield* send("parked", 1200)
+          for (const from of [0, 200]) {
+            assert.deepStrictEqual(yield* redrive(parked, { to: other, max: 200, inFlight: 50 }), {
+              moved: 200,
+              kept: 0
+            })
+            assert.deepStrictEqual(yield* read("other"), numbers(from, from + 200))
+          }
+          assert.deepStrictEqual(yield* redrive(parked, { to: parked }), { moved: 800, kept: 0 })
+          assert.deepStrictEqual(yield* read("parked"), [...numbers(400, 1200)])
+        }),
+        version
+      ))
+  }
+
+  it.effect("counts no delivery of what it keeps since RabbitMQ 4.3", () =>
+    run(
+      Effect.gen(function*() {
+        yield* send("parked", 30)
+        for (let look = 0; look < 10; look++) {
+          assert.deepStrictEqual(yield* redrive(parked, { to: other, where: () => false }), { moved: 0, kept: 30 })
+        }
+        assert.deepStrictEqual(yield* read("parked"), numbers(0, 30))
+      }),
+      "4.3"
+    ))
 
   it.effect("leaves in the queue what cannot be published, and says why", () =>
     run(Effect.gen(function*() {

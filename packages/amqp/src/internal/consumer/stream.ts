@@ -17,11 +17,20 @@ import { attach } from "./attachment.ts"
 import { write } from "./fate.ts"
 import { slowly, together } from "./giveBack.ts"
 
+/** The deliveries of a consumer. */
+export interface Deliveries {
+  readonly stream: Stream.Stream<Delivery, AmqpError>
+  /** Asks the broker to send no more; what it has sent can still be acknowledged. */
+  readonly stop: Effect.Effect<void>
+  /** Writes the acknowledgements that are due. */
+  readonly flush: () => void
+}
+
 /** Consumes until the scope ends. */
 export const make = Effect.fnUntraced(function*(
   connection: AmqpConnection,
   options: AttachmentOptions
-): Effect.fn.Return<Stream.Stream<Delivery, AmqpError>, AmqpError, Scope.Scope> {
+): Effect.fn.Return<Deliveries, AmqpError, Scope.Scope> {
   const wakeLater = yield* WakeLater.make
   let buffer: Array<Delivery> = []
   let failure: AmqpError | undefined
@@ -97,5 +106,9 @@ export const make = Effect.fnUntraced(function*(
       onChange = undefined
     })
   })
-  return Stream.fromPull(Effect.succeed(pull))
+  return {
+    stream: Stream.fromPull(Effect.succeed(pull)),
+    stop: attachment.stop,
+    flush: () => acknowledgements?.flush()
+  }
 })
