@@ -28,7 +28,6 @@ describe("the deadlines of messages", () => {
       }
       const settle = (message: { readonly submittedAt: number }) => {
         open.splice(open.indexOf(message), 1)
-        deadlines.rest()
       }
       yield* Effect.forkScoped(deadlines.run)
       const messages: Array<{ readonly submittedAt: number }> = []

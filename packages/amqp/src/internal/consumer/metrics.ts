@@ -8,35 +8,44 @@ import type * as Context from "effect/Context"
 import * as Metric from "effect/Metric"
 import type { Unhandled } from "./fate.ts"
 
-const delivered = Metric.counter("amqp_consumer_delivered", {
-  description: "Messages that the broker delivered",
-  incremental: true
-})
-const acked = Metric.counter("amqp_consumer_acked", {
-  description: "Messages that were handled and acknowledged",
-  incremental: true
-})
-const failed = Metric.counter("amqp_consumer_failed", {
-  description: "Messages that were not handled, by what was done with them",
-  incremental: true
-})
-const stale = Metric.counter("amqp_consumer_stale", {
-  description: "Acknowledgements that came after their channel was gone, and were dropped",
-  incremental: true
-})
-const inProgress = Metric.gauge("amqp_consumer_in_progress", {
-  description: "Handlers that run now"
-})
-const consumed = Metric.counter("messaging.client.consumed.messages", {
-  description: "Messages that were delivered to the program",
-  incremental: true
-})
-const duration = Metric.histogram("messaging.process.duration", {
-  description: "From the delivery of a message to a handler to what it came to",
-  attributes: { unit: "s" },
-  // The convention's own boundaries.
-  boundaries: [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10]
-})
+// Made anew for each set of attributes: a metric remembers the key of the last one only, and to make a key costs more
+// than to count.
+const delivered = () =>
+  Metric.counter("amqp_consumer_delivered", {
+    description: "Messages that the broker delivered",
+    incremental: true
+  })
+const acked = () =>
+  Metric.counter("amqp_consumer_acked", {
+    description: "Messages that were handled and acknowledged",
+    incremental: true
+  })
+const failed = () =>
+  Metric.counter("amqp_consumer_failed", {
+    description: "Messages that were not handled, by what was done with them",
+    incremental: true
+  })
+const stale = () =>
+  Metric.counter("amqp_consumer_stale", {
+    description: "Acknowledgements that came after their channel was gone, and were dropped",
+    incremental: true
+  })
+const inProgress = () =>
+  Metric.gauge("amqp_consumer_in_progress", {
+    description: "Handlers that run now"
+  })
+const consumed = () =>
+  Metric.counter("messaging.client.consumed.messages", {
+    description: "Messages that were delivered to the program",
+    incremental: true
+  })
+const duration = () =>
+  Metric.histogram("messaging.process.duration", {
+    description: "From the delivery of a message to a handler to what it came to",
+    attributes: { unit: "s" },
+    // The convention's own boundaries.
+    boundaries: [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10]
+  })
 
 /** Counts of messages since the consumer was made. */
 export interface ConsumerCounts {
@@ -84,7 +93,7 @@ export class ConsumerMetrics {
   constructor(queue: string, context: Context.Context<never>, inProgressNow: () => number) {
     const attributes = { queue }
     const failedBy = (policy: Unhandled) =>
-      [Metric.withAttributes(failed, { queue, policy }), () => this.unhandled[policy]] as const
+      [Metric.withAttributes(failed(), { queue, policy }), () => this.unhandled[policy]] as const
     this.#context = context
     this.#inProgress = inProgressNow
     const conventional = {
@@ -92,14 +101,14 @@ export class ConsumerMetrics {
       "messaging.operation.name": "process",
       "messaging.destination.name": queue
     }
-    this.#duration = Metric.withAttributes(duration, conventional)
-    this.#failedDuration = Metric.withAttributes(duration, { ...conventional, "error.type": "_OTHER" })
-    this.#gauge = Metric.withAttributes(inProgress, attributes)
+    this.#duration = Metric.withAttributes(duration(), conventional)
+    this.#failedDuration = Metric.withAttributes(duration(), { ...conventional, "error.type": "_OTHER" })
+    this.#gauge = Metric.withAttributes(inProgress(), attributes)
     this.#counters = [
-      [Metric.withAttributes(delivered, attributes), () => this.delivered],
-      [Metric.withAttributes(consumed, conventional), () => this.delivered],
-      [Metric.withAttributes(acked, attributes), () => this.acked],
-      [Metric.withAttributes(stale, attributes), () => this.stale],
+      [Metric.withAttributes(delivered(), attributes), () => this.delivered],
+      [Metric.withAttributes(consumed(), conventional), () => this.delivered],
+      [Metric.withAttributes(acked(), attributes), () => this.acked],
+      [Metric.withAttributes(stale(), attributes), () => this.stale],
       failedBy("deadLetter"),
       failedBy("drop"),
       failedBy("requeue"),

@@ -70,7 +70,6 @@ export const make = Effect.fnUntraced(function*(
       wakeLater(() => {
         // Somebody who was woken before may have submitted a message meanwhile.
         if (!roster.isIdle) return
-        deadlines.rest()
         idle.openUnsafe()
       })
     }

@@ -1,5 +1,5 @@
 /**
- * Confirm-or-timeout for all messages of a publisher with one `Effect.timeout` at a time, in a fiber of its scope.
+ * Confirm-or-timeout for all messages of a publisher with one timer at a time, in a fiber of its scope.
  *
  * All deadlines have the same length, so they come in the order in which the messages were submitted, and only the
  * oldest needs a timer. An `Effect.timeout` for each message would cost more than all the rest of a publish: two fibers
@@ -22,10 +22,8 @@ export interface DeadlinesOptions {
 /** Expires messages that are not settled in time. */
 export class Deadlines {
   readonly #options: DeadlinesOptions
-  /** Closed while nobody waits for a message. */
+  /** Closed while the watch waits for a first message. */
   readonly #some = Latch.makeUnsafe(false)
-  /** Closed while somebody does. */
-  readonly #none = Latch.makeUnsafe(true)
 
   constructor(options: DeadlinesOptions) {
     this.#options = options
@@ -36,12 +34,10 @@ export class Deadlines {
     this.#some.openUnsafe()
   }
 
-  /** Hears that there may be no message any more. */
-  rest(): void {
-    if (this.#options.oldest() === undefined) this.#none.openUnsafe()
-  }
-
-  /** Watches, for ever. */
+  /**
+   * Watches, for ever. A timer that runs when its message is settled runs on, and the next one is for what is the oldest
+   * by then: who sends one message at a time would otherwise stop and start a timer for each.
+   */
   readonly run: Effect.Effect<never> = Effect.forever(
     Effect.suspend(() => {
       const { expireDue, millis, now, oldest } = this.#options
@@ -50,10 +46,8 @@ export class Deadlines {
         this.#some.closeUnsafe()
         return this.#some.await
       }
-      this.#none.closeUnsafe()
-      return Effect.timeout(this.#none.await, entry.submittedAt + millis - now()).pipe(
-        Effect.catchTag("TimeoutError", () => Effect.sync(expireDue))
-      )
+      const left = entry.submittedAt + millis - now()
+      return left > 0 ? Effect.sleep(left) : Effect.sync(expireDue)
     })
   )
 }

@@ -11,43 +11,54 @@ import type { WakeLater } from "../wakeLater.ts"
 import { exchangeLabel } from "../wire/exchangeLabel.ts"
 import type { Outcome } from "./entry.ts"
 
-const confirmed = Metric.counter("amqp_publisher_confirmed", {
-  description: "Messages that the broker confirmed and did not return",
-  incremental: true
-})
-const failed = Metric.counter("amqp_publisher_failed", {
-  description: "Messages that were not confirmed by their deadline, or were refused",
-  incremental: true
-})
-const returned = Metric.counter("amqp_publisher_returned", {
-  description: "Messages that came back because no queue was bound",
-  incremental: true
-})
-const nacked = Metric.counter("amqp_publisher_nacked", {
-  description: "Refusals by the broker; a message may be refused several times",
-  incremental: true
-})
-const republished = Metric.counter("amqp_publisher_republished", {
-  description: "Messages that were written again after a nack, or after their channel or connection was lost",
-  incremental: true
-})
-const sent = Metric.counter("messaging.client.sent.messages", {
-  description: "Messages whose publish has ended, by the type of its error if it failed",
-  incremental: true
-})
-const waiting = Metric.gauge("amqp_publisher_waiting", { description: "Messages that wait to be written" })
-const inFlight = Metric.gauge("amqp_publisher_in_flight", { description: "Messages written and not confirmed yet" })
-const latency = Metric.histogram("amqp_publisher_confirm_latency", {
-  description: "From the last write of a message to its confirm; of several confirmed at once, the oldest",
-  attributes: { time_unit: "milliseconds" },
-  boundaries: Metric.exponentialBoundaries({ start: 1, factor: 2, count: 16 })
-})
-const duration = Metric.histogram("messaging.client.operation.duration", {
-  description: "From the call of a publish to its outcome",
-  attributes: { unit: "s" },
-  // The convention's own boundaries.
-  boundaries: [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10]
-})
+// Made anew for each set of attributes: a metric remembers the key of the last one only, and to make a key costs more
+// than to count.
+const confirmed = () =>
+  Metric.counter("amqp_publisher_confirmed", {
+    description: "Messages that the broker confirmed and did not return",
+    incremental: true
+  })
+const failed = () =>
+  Metric.counter("amqp_publisher_failed", {
+    description: "Messages that were not confirmed by their deadline, or were refused",
+    incremental: true
+  })
+const returned = () =>
+  Metric.counter("amqp_publisher_returned", {
+    description: "Messages that came back because no queue was bound",
+    incremental: true
+  })
+const nacked = () =>
+  Metric.counter("amqp_publisher_nacked", {
+    description: "Refusals by the broker; a message may be refused several times",
+    incremental: true
+  })
+const republished = () =>
+  Metric.counter("amqp_publisher_republished", {
+    description: "Messages that were written again after a nack, or after their channel or connection was lost",
+    incremental: true
+  })
+const sent = () =>
+  Metric.counter("messaging.client.sent.messages", {
+    description: "Messages whose publish has ended, by the type of its error if it failed",
+    incremental: true
+  })
+const waiting = () => Metric.gauge("amqp_publisher_waiting", { description: "Messages that wait to be written" })
+const inFlight = () =>
+  Metric.gauge("amqp_publisher_in_flight", { description: "Messages written and not confirmed yet" })
+const latency = () =>
+  Metric.histogram("amqp_publisher_confirm_latency", {
+    description: "From the last write of a message to its confirm; of several confirmed at once, the oldest",
+    attributes: { time_unit: "milliseconds" },
+    boundaries: Metric.exponentialBoundaries({ start: 1, factor: 2, count: 16 })
+  })
+const duration = () =>
+  Metric.histogram("messaging.client.operation.duration", {
+    description: "From the call of a publish to its outcome",
+    attributes: { unit: "s" },
+    // The convention's own boundaries.
+    boundaries: [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10]
+  })
 
 /** Counts the messages of a queue, or of a publisher, at one moment. */
 export interface QueueCounts {
@@ -84,14 +95,14 @@ class Destination {
       "messaging.operation.name": purpose,
       "messaging.destination.name": exchangeLabel(exchange)
     }
-    this.#duration = Metric.withAttributes(duration, this.#attributes)
-    this.#sent = Metric.withAttributes(sent, this.#attributes)
+    this.#duration = Metric.withAttributes(duration(), this.#attributes)
+    this.#sent = Metric.withAttributes(sent(), this.#attributes)
     this.#counters = [
-      ["confirmed", Metric.withAttributes(confirmed, own)],
-      ["failed", Metric.withAttributes(failed, own)],
-      ["returned", Metric.withAttributes(returned, own)],
-      ["nacked", Metric.withAttributes(nacked, own)],
-      ["republished", Metric.withAttributes(republished, own)]
+      ["confirmed", Metric.withAttributes(confirmed(), own)],
+      ["failed", Metric.withAttributes(failed(), own)],
+      ["returned", Metric.withAttributes(returned(), own)],
+      ["nacked", Metric.withAttributes(nacked(), own)],
+      ["republished", Metric.withAttributes(republished(), own)]
     ]
   }
 
@@ -104,10 +115,10 @@ class Destination {
     }
     this.failed++
     const failure = { ...this.#attributes, "error.type": outcome._tag }
-    Metric.withAttributes(duration, failure).updateUnsafe(millis / 1000, this.#context)
+    Metric.withAttributes(duration(), failure).updateUnsafe(millis / 1000, this.#context)
     let counter = this.#sentByError.get(outcome._tag)
     if (counter === undefined) {
-      counter = Metric.withAttributes(sent, failure)
+      counter = Metric.withAttributes(sent(), failure)
       this.#sentByError.set(outcome._tag, counter)
     }
     counter.updateUnsafe(1, this.#context)
@@ -161,9 +172,9 @@ export class PublisherMetrics {
     this.#wakeLater = wakeLater
     this.#purpose = purpose
     this.#counts = counts
-    this.#waiting = Metric.withAttributes(waiting, { purpose })
-    this.#inFlight = Metric.withAttributes(inFlight, { purpose })
-    this.#latency = Metric.withAttributes(latency, { purpose })
+    this.#waiting = Metric.withAttributes(waiting(), { purpose })
+    this.#inFlight = Metric.withAttributes(inFlight(), { purpose })
+    this.#latency = Metric.withAttributes(latency(), { purpose })
   }
 
   /** Counts the messages to an exchange. */
