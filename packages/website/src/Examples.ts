@@ -1,6 +1,6 @@
 /**
- * The examples of the doc comments. One in a block stands alone, with what it imports. One in backticks is a line of a
- * test, in which `broker` is the service of the embedded broker.
+ * The examples of the doc comments. One in a block stands alone, with what it imports. One beside its tag is a line of
+ * a test, in which `broker` is the service of the embedded broker.
  */
 import { readdirSync, readFileSync } from "node:fs"
 import path from "node:path"
@@ -31,7 +31,7 @@ const explained = (after: string): string =>
     .exec(after)![1]!
 
 const comments = /\/\*\*[^]*?\*\//g
-const example = /@example(?: `(.+)`$|\s*\n[ *]*```ts\n([^]*?)^[ *]*```$)?/gm
+const example = /@example(?: +(\S.*)$|\s*\n[ *]*```ts\n([^]*?)^[ *]*```$)?/gm
 
 /** The examples of a module. Fails where `@example` has no code. */
 export const examplesIn = (module: string, text: string): ReadonlyArray<Example> =>

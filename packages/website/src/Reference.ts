@@ -107,7 +107,7 @@ const linked = (text: string, page: string): string =>
 
 // What would make the outline of a page longer than the page is worth.
 const minor =
-  /^#{4,6} (Parameters|Returns|Type Parameters|Properties|Example|See|Since|Accessors|Constructors|Constructor|Extends|Inherited from|Overrides|Implementation of|Default Value)$/
+  /^#{4,6} (Parameters|Returns|Type Parameters|Properties|Examples?|See|Since|Accessors|Constructors|Constructor|Extends|Inherited from|Overrides|Implementation of|Default Value)$/
 
 const tidied = (page: string, introduction: string): string => {
   const body = page

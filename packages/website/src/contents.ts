@@ -46,6 +46,7 @@ export const contents: Array<Section> = [
     "rabbitmq-client": "rabbitmq-client",
     rascal: "rascal",
     nestjs: "NestJS and golevelup",
+    "spring-and-masstransit": "Spring AMQP and MassTransit",
     "effect-messaging": "effect-messaging",
     "amqp-contract": "amqp-contract"
   }),

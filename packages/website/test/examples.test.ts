@@ -40,7 +40,7 @@ describe("the examples of the doc comments", async () => {
 })
 
 describe("an example", () => {
-  it("is named by file, line and export, in a block and in backticks", () => {
+  it("is named by file, line and export, in a block and beside its tag", () => {
     const module = [
       "/** Sums. */",
       "/**",
@@ -54,7 +54,7 @@ describe("an example", () => {
       "export const add = (a: number, b: number): number => a + b",
       "export interface Service {",
       "  /**",
-      "   * @example `yield* broker.crash`",
+      "   * @example yield* broker.crash",
       "   */",
       "  readonly crash: Effect.Effect<void>",
       "}"

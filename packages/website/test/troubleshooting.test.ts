@@ -50,4 +50,11 @@ describe("troubleshooting", () => {
       assert.sameMembers(headings, [...reasonsOf(module)])
     })
   }
+
+  it("has every failure of a call in the guide to RPC", () => {
+    const source = readFileSync(path.join(workspace, "packages/rpc/src/CallError.ts"), "utf8")
+    const failures = /export type CallFailure = (.*)\n/.exec(source)![1]!.split(" | ")
+    const guide = readFileSync(path.join(pages, "guides/rpc.md"), "utf8")
+    assert.sameMembers([...guide.matchAll(/^\| `(\w+)` +\|/gm)].map((match) => match[1]!), failures)
+  })
 })
