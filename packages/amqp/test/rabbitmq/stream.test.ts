@@ -115,6 +115,15 @@ describeWithSharedBroker("reading a stream of RabbitMQ", () => {
       assert.deepStrictEqual(audit, numbers(1000, 3000))
     })))
 
+  it.live("a queue of another type is named as such, and nothing is taken of it", () =>
+    onShared(Effect.gen(function*() {
+      for (const type of ["classic", "quorum"] as const) {
+        yield* AmqpTopology.declare(AmqpTopology.make(AmqpTopology.queue(type, { type })))
+        const error = yield* Effect.flip(AmqpStream.make(type, () => Effect.void, { group: "g" }))
+        assert.include(error.message, `"${type}" is not a stream, whose messages have offsets`)
+      }
+    })))
+
   it.live("a filter leaves out what is not wanted, whatever comes along in its chunks", () =>
     onShared(Effect.gen(function*() {
       const handled: Array<number> = []

@@ -72,4 +72,8 @@ export const read = (
       }
       return first === undefined ? undefined : { first, end }
     })
-  )
+  ).pipe(Effect.mapError((error) => isRefusal(error) ? notAStream(queue) : error))
+
+/** RabbitMQ takes the argument of no other queue. */
+const isRefusal = ({ reason }: AmqpError): boolean =>
+  reason._tag === "OperationRefused" && /'x-stream-offset' .* of queue type rabbit_/.test(reason.replyText)
