@@ -56,6 +56,7 @@ export interface BrokerCounts {
   readonly queues: number
   readonly consumers: number
   readonly messagesReady: number
+  /** Also those that quorum queues are dead-lettering at least once. */
   readonly messagesUnacked: number
 }
 
@@ -64,6 +65,7 @@ export interface BrokerCounts {
  */
 export interface QueueDepth {
   readonly ready: number
+  /** Also those that a quorum queue is dead-lettering at least once. */
   readonly unacked: number
   readonly consumers: number
 }
@@ -158,11 +160,13 @@ const permit = (user: string, vhost: string, patterns: Permissions): string =>
   })`
 
 // `rabbit_amqqueue:stat` is exact for every type of queue. Unacknowledged messages of a quorum queue are known to
-// `info` only every 5 seconds, so its own state is asked, which after a restart takes a moment to be there again.
+// `info` only every 5 seconds, so its own state is asked, which after a restart takes a moment to be there again. Nothing
+// else counts what it is dead-lettering at least once, which may take it 3 minutes after a restart.
 const countQueue = `CheckedOut = fun Ask(_, 0) -> error(quorum_queue_has_no_state);
       Ask(Server, Attempts) ->
-        case ra:local_query(Server, fun rabbit_fifo:query_messages_checked_out/1) of
-          {ok, {_, Number}, _} when is_integer(Number) -> Number;
+        case ra:local_query(Server, fun rabbit_fifo:overview/1) of
+          {ok, {_, #{num_checked_out := Number} = Overview}, _} ->
+            Number + maps:get(num_discarded, Overview, 0) + maps:get(num_discard_checked_out, Overview, 0);
           _ -> timer:sleep(50), Ask(Server, Attempts - 1)
         end
     end,

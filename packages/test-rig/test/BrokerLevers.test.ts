@@ -97,6 +97,31 @@ describeWithOwnNode("A lever", () => {
         assert.deepStrictEqual(after, nothing)
       }))
 
+    it.effect("counts the messages that a quorum queue is dead-lettering, which nothing else counts", () =>
+      Effect.gen(function*() {
+        const broker = yield* RabbitMq.RabbitMq
+        const { channel } = yield* AmqpClient.make(broker.url)
+        yield* Effect.promise(async () => {
+          await channel.assertQueue("waiting", {
+            durable: true,
+            arguments: {
+              "x-queue-type": "quorum",
+              "x-message-ttl": 100,
+              "x-dead-letter-exchange": "",
+              "x-dead-letter-routing-key": "nowhere",
+              "x-dead-letter-strategy": "at-least-once",
+              "x-overflow": "reject-publish"
+            }
+          })
+          for (let sent = 0; sent < 7; sent++) channel.sendToQueue("waiting", Buffer.from("x"), { persistent: true })
+        })
+        yield* broker.queueDepth("waiting").pipe(
+          Effect.repeat({ until: ({ ready, unacked }) => ready === 0 && unacked === 7 }),
+          Patience.within("the queue is dead-lettering its 7 messages")
+        )
+        yield* Effect.promise(() => channel.deleteQueue("waiting"))
+      }).pipe(Effect.scoped))
+
     it.effect("fails to give the depth of a queue that is not there", () =>
       Effect.gen(function*() {
         const broker = yield* RabbitMq.RabbitMq

@@ -128,12 +128,13 @@ export const run = (
     yield* load.finish
     tell("waiting for the consumers")
     const parked = "soak.retry.parked"
+    // A quorum queue that forwards a message before its target has a leader tries again after 3 minutes.
     yield* Effect.all([broker.counts, Effect.orElseSucceed(broker.queueDepth(parked), () => ({ ready: 0 }))]).pipe(
       Effect.repeat({
         schedule: Schedule.spaced("500 millis"),
         until: ([counts, { ready }]) => counts.messagesUnacked === 0 && counts.messagesReady === ready
       }),
-      Effect.timeoutOption("3 minutes")
+      Effect.timeoutOption("8 minutes")
     )
     yield* Effect.promise(() =>
       drain(broker.url, parked, (body) => {
@@ -142,6 +143,10 @@ export const run = (
       })
     ).pipe(Effect.ignoreCause)
 
+    for (const kind of kinds) {
+      const missing = oracle.missingOf(handled[kind])
+      if (missing.length > 0) tell(`${kind} has not handled ${missing.length}: ${missing.slice(0, 20).join(", ")}`)
+    }
     const findings = oracle.findingsOf(kinds.map((kind) => handled[kind]))
     return {
       ...findings,

@@ -63,6 +63,15 @@ export class Oracle {
     else this.#marks[id]! |= isDrained
   }
 
+  /** The confirmed messages that a consumer has not handled. */
+  missingOf(times: ReadonlyMap<number, number>): ReadonlyArray<number> {
+    const missing: Array<number> = []
+    for (let id = 0; id < this.#sent; id++) {
+      if ((this.#marks[id]! & isConfirmed) !== 0 && !times.has(id)) missing.push(id)
+    }
+    return missing
+  }
+
   /** Judges several consumers, each of which has to handle every message. */
   findingsOf(handled: ReadonlyArray<ReadonlyMap<number, number>>): Findings {
     const findings = { ...this.findings(), drained: 0, duplicates: 0, lost: 0, unexpected: 0 }
@@ -72,9 +81,7 @@ export class Oracle {
         findings.drained++
         findings.duplicates += count - 1
       }
-      for (let id = 0; id < this.#sent; id++) {
-        if ((this.#marks[id]! & isConfirmed) !== 0 && !times.has(id)) findings.lost++
-      }
+      findings.lost += this.missingOf(times).length
     }
     return findings
   }
