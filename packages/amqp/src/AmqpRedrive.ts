@@ -87,9 +87,9 @@ const ready = (connection: AmqpConnection, queue: string): Effect.Effect<number,
  * the start is moved, so that messages which come back at once are not moved again and again. Ends when that was looked
  * at, when the queue is empty, or when nothing has come of a queue for ten seconds that another consumer may have.
  *
- * What is kept is held until the end, at most 65,535 messages, and goes back then, in a quorum queue behind what has come
- * meanwhile. Before RabbitMQ 4.3 a queue with a delivery limit counts that as a delivery. Without `where`, no more is
- * taken than is moved, so that the rest keeps its place.
+ * What is kept is held until the end, at most 65,535 messages, and goes back then. Before RabbitMQ 4.3 a queue with a
+ * delivery limit counts that as a delivery, and a quorum queue without one puts it behind what has come meanwhile. With
+ * `to` and without `where`, no more is taken than is moved, so that the rest keeps its place.
  *
  * Over loopback it moves quorum queues 27 to 45 times as fast as `get`, publish and acknowledge one by one, classic queues
  * 13 to 17 times (medians of nine pairs each on RabbitMQ 3.10, 4.0 and 4.3), and more the farther away the broker is.

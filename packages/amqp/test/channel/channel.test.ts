@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Fiber, Option, Schema } from "effect"
+import { Effect, Exit, Fiber, Option, Schema, Scope } from "effect"
 import {
   AmqpChannel,
   AmqpConnection,
@@ -12,6 +12,7 @@ import {
 import type { AmqpMessage } from "effect-amqp"
 import { AmqpMemory } from "effect-amqp-memory"
 import { TestClock } from "effect/testing"
+import { recoveryOf } from "../../src/internal/connection/service.ts"
 import * as Virtual from "../support/Virtual.ts"
 
 const reason = <A, R>(effect: Effect.Effect<A, AmqpError.AmqpError, R>) =>
@@ -250,32 +251,24 @@ describe("AmqpChannel", () => {
   it.effect("get gives up on a channel that cannot be opened again, and leaves the session alone", () =>
     Effect.gen(function*() {
       const broker = yield* AmqpMemory.AmqpMemory
-      let isFull = false
-      const driver = withChannels(
-        yield* CurrentDriver.CurrentDriver,
-        (open, events) =>
-          isFull && events !== AmqpDriver.noChannelEvents
-            ? Effect.fail(
-              new AmqpError.AmqpError({
-                operation: "openChannel",
-                reason: new AmqpError.ChannelLimit({ of: "connection", channelMax: 1 })
-              })
-            )
-            : open
-      )
-      const connection = yield* AmqpConnection.make().pipe(Effect.provideService(CurrentDriver.CurrentDriver, driver))
+      yield* broker.limitChannels({ connection: 2 })
+      const connection = yield* AmqpConnection.make()
       const channel = yield* AmqpChannel.make().pipe(Effect.provideService(AmqpConnection.AmqpConnection, connection))
       yield* channel.declareQueue({ name: "q" })
       yield* channel.get("q")
-      isFull = true
       yield* broker.closeChannels({ replyCode: 406, replyText: "PRECONDITION_FAILED - timed out" })
-      yield* Virtual.settle
+      // Others are sooner.
+      const others = yield* Scope.make()
+      yield* recoveryOf(connection).withSession("consume", "open", (session) => {
+        const open = session.openChannel({ confirm: false }, AmqpDriver.noChannelEvents)
+        return Scope.provide(Effect.andThen(open, open), others)
+      })
       const getting = yield* Effect.forkChild(reason(channel.get("q")), { startImmediately: true })
       yield* TestClock.adjust("10 seconds")
-      assert.deepInclude(yield* Fiber.join(getting), { _tag: "OperationTimeout" })
+      assert.deepInclude(yield* Fiber.join(getting), { _tag: "ChannelLimit" })
       yield* Virtual.settle
       assert.deepInclude(yield* connection.state, { _tag: "Connected", epoch: 1 })
-      isFull = false
+      yield* Scope.close(others, Exit.void)
       yield* TestClock.adjust("2 seconds")
       assert.isTrue(Option.isNone(yield* channel.get("q")))
     }).pipe(Effect.provide(AmqpMemory.layer)))

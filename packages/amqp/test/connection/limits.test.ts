@@ -1,7 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Fiber, Scope } from "effect"
-import type { AmqpDriver } from "effect-amqp"
-import { AmqpChannel, AmqpConnection, AmqpError, AmqpPublisher, CurrentDriver } from "effect-amqp"
+import { AmqpChannel, AmqpConnection, AmqpPublisher } from "effect-amqp"
 import { AmqpMemory } from "effect-amqp-memory"
 import { pass } from "effect-amqp-test-rig/VirtualTime"
 import { TestClock } from "effect/testing"
@@ -53,48 +52,31 @@ describe("a connection that the broker refuses for now", () => {
 
   it.effect.each(
     [
-      ["3.10", "user 'app'", "(1)", "user", /limit max-channels of the user/],
-      ["4.3", "user 'app'", "1", "user", /limit max-channels of the user/],
-      ["3.10", "node 'rabbit@localhost'", "(1)", "node", /channel_max_per_node/]
+      ["3.10", "user", /limit max-channels of the user/],
+      ["4.0", "user", /limit max-channels of the user/],
+      ["4.3", "user", /limit max-channels of the user/],
+      ["4.0", "node", /channel_max_per_node/],
+      ["4.3", "node", /channel_max_per_node/],
+      ["4.3", "connection", /channel_max/]
     ] as const
   )(
     "fails what asks for a channel too many by the words of RabbitMQ %s for a %s, and says what helps",
-    ([, whose, number, of, says]) =>
+    ([version, of, says]) =>
       Effect.gen(function*() {
-        const memory = yield* CurrentDriver.CurrentDriver
-        const replyText = of === "user"
-          ? `NOT_ALLOWED - number of channels opened for ${whose} has reached the maximum allowed user limit of ${number}`
-          : `NOT_ALLOWED - number of channels opened on ${whose} has reached the maximum allowed limit of ${number}`
-        const lost = new AmqpError.AmqpError({
-          operation: "connection",
-          reason: new AmqpError.ConnectionLost({ replyCode: 530, replyText })
-        })
-        const limited: AmqpDriver.AmqpDriver = {
-          ...memory,
-          connect: (options, events) =>
-            Effect.map(memory.connect(options, events), (connection) => {
-              let opened = 0
-              return {
-                ...connection,
-                openChannel: (channel, channelEvents) =>
-                  opened++ === 0 ? connection.openChannel(channel, channelEvents) : Effect.andThen(
-                    Effect.sync(() => connection.destroyUnsafe(lost)),
-                    Effect.fail(new AmqpError.AmqpError({ operation: "openChannel", reason: lost.reason }))
-                  )
-              }
-            })
-        }
-        const connection = yield* AmqpConnection.make().pipe(
-          Effect.provideService(CurrentDriver.CurrentDriver, limited)
-        )
+        const broker = yield* AmqpMemory.AmqpMemory
+        yield* broker.limitChannels({ [of]: 1 })
+        const connection = yield* AmqpConnection.make()
         const publisher = AmqpPublisher.make().pipe(Effect.provideService(AmqpConnection.AmqpConnection, connection))
-        yield* publisher
+        const first = yield* publisher
         const second = yield* Effect.forkChild(Effect.exit(publisher), { startImmediately: true })
-        yield* pass(10_000, 500)
+        yield* pass(40_000, 500)
         const reason = reasonOf(yield* Fiber.join(second))
         assert.deepInclude(reason as object, { _tag: "ChannelLimit", of, channelMax: 1 })
         assert.match(reason.message, says)
-      }).pipe(Effect.scoped, Effect.provide(AmqpMemory.layer))
+        yield* Effect.forkChild(first.publish({ routingKey: "nowhere", body: "x", mandatory: false }))
+        yield* pass(2000, 500)
+        assert.strictEqual((yield* broker.published).length, 1)
+      }).pipe(Effect.scoped, Effect.provide(AmqpMemory.layerWith({ version })))
   )
 
   it.effect("publishes and consumes with one connection when its sessions are shared", () =>

@@ -1,10 +1,11 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Arbitrary, Context, Effect, Exit, Fiber, Layer, Schedule } from "effect"
-import type { AmqpDriver, AmqpMessage, PublishError } from "effect-amqp"
-import { AmqpChannel, AmqpConnection, AmqpError, AmqpPublisher, AmqpTopology, CurrentDriver } from "effect-amqp"
+import { Arbitrary, Context, Effect, Exit, Fiber, Layer, Schedule, Scope } from "effect"
+import type { AmqpMessage, PublishError } from "effect-amqp"
+import { AmqpChannel, AmqpConnection, AmqpDriver, AmqpPublisher, AmqpTopology } from "effect-amqp"
 import { AmqpMemory } from "effect-amqp-memory"
 import { pass } from "effect-amqp-test-rig/VirtualTime"
 import { TestClock } from "effect/testing"
+import { recoveryOf } from "../../src/internal/connection/service.ts"
 import { between } from "../support/Between.ts"
 import { begin, connectionLayer, paid, publish } from "../support/Publishing.ts"
 import * as Virtual from "../support/Virtual.ts"
@@ -141,35 +142,26 @@ describe("a message that closes the channel of an AmqpPublisher", () => {
   it.effect("waits in quarantine for a channel that could not be opened at first", () =>
     Effect.gen(function*() {
       const broker = yield* AmqpMemory.AmqpMemory
-      const driver = yield* CurrentDriver.CurrentDriver
-      let opened = 0
-      const limit = new AmqpError.AmqpError({
-        operation: "openChannel",
-        reason: new AmqpError.ChannelLimit({ of: "connection", channelMax: 1 })
-      })
-      // After the first channel four fail: those are of the quarantine, and the next of the main one.
-      const limited: AmqpDriver.AmqpDriver = {
-        ...driver,
-        connect: (options, events) =>
-          Effect.map(driver.connect(options, events), (connection) => ({
-            ...connection,
-            openChannel: (channel, channelEvents) => {
-              if (channel.confirm && opened++ >= 1 && opened <= 5) return Effect.fail(limit)
-              return connection.openChannel(channel, channelEvents)
-            }
-          }))
-      }
+      yield* broker.limitChannels({ connection: 2 })
+      const context = yield* Layer.build(AmqpPublisher.layer().pipe(Layer.provideMerge(connectionLayer)))
+      const publisher = Context.get(context, AmqpPublisher.AmqpPublisher)
+      const other = yield* Scope.make()
+      yield* recoveryOf(Context.get(context, AmqpConnection.AmqpConnection)).withSession("publish", "open", (session) =>
+        Scope.provide(session.openChannel({ confirm: false }, AmqpDriver.noChannelEvents), other))
       yield* broker.refuse({ on: "publish", messageId: "bad", replyCode: 406, replyText: "PRECONDITION_FAILED" })
-      const publisher = yield* Layer.build(Layer.provide(AmqpPublisher.layer(), connectionLayer)).pipe(
-        Effect.provideService(CurrentDriver.CurrentDriver, limited),
-        Effect.map((context) => Context.get(context, AmqpPublisher.AmqpPublisher))
-      )
       const batch = [paid(1), paid(2, { messageId: "bad" }), paid(3)]
       const publishing = yield* begin(Effect.flip(publisher.publishAll(batch)))
-      yield* pass(4000, 50)
+      yield* pass(3000, 50)
+      assert.isUndefined(publishing.pollUnsafe())
+      yield* Scope.close(other, Exit.void)
+      yield* pass(6000, 50)
       const { failures } = yield* Fiber.join(publishing)
-      assert.deepStrictEqual(failures.map(({ index }) => index), [1])
-      assert.isAtLeast(opened, 5)
+      assert.deepStrictEqual(
+        failures.map(({ index }) =>
+          index
+        ),
+        [1]
+      )
     }).pipe(Effect.provide(Virtual.layer())))
 
   it.effect.prop(

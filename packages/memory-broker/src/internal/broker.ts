@@ -21,10 +21,12 @@ import { Publishing } from "./publishing.ts"
 import type { PublishRecord } from "./publishLog.ts"
 import type { Queue } from "./queue.ts"
 import { Refusals } from "./refusals.ts"
-import { fitted, ReplyFault } from "./replyFault.ts"
+import { fitted, notAllowed, ReplyFault } from "./replyFault.ts"
 import { Requests } from "./requests.ts"
 import type { Timers } from "./timers.ts"
 import { VirtualHost } from "./virtualHost.ts"
+
+const nodeName = "rabbit@memory"
 
 export class Broker {
   readonly vhosts = new Map<string, VirtualHost>()
@@ -115,10 +117,34 @@ export class Broker {
   request(channel: Channel, request: Request): { readonly value: unknown } | { readonly fault: ReplyFault } {
     return this.#guard(channel, methods[request._tag], () => {
       this.refusals.assertAccepted(request)
+      if (request._tag === "OpenChannel") this.#assertChannels(channel.connection)
       const value = this.#requests.answer(channel, request)
       this.settle()
       return value
     })
+  }
+
+  /** Refuses a channel too many; it is open already. */
+  #assertChannels({ user }: Connection): void {
+    const { bracketsChannelLimit, limitsChannelsOfNode, namesNodeForUser } = this.#dialect
+    const { channelLimits } = this.faults
+    const connections = Array.from(this.connections)
+    const count = (some: ReadonlyArray<Connection>) => some.reduce((sum, { channels }) => sum + channels.size, 0)
+    const written = (limit: number) => bracketsChannelLimit ? `(${limit})` : String(limit)
+    if (count(connections.filter((one) => one.user === user)) > channelLimits.user) {
+      throw notAllowed(
+        `number of channels opened for user '${
+          namesNodeForUser ? nodeName : user
+        }' has reached the maximum allowed user ` +
+          `limit of ${written(channelLimits.user)}`
+      )
+    }
+    if (limitsChannelsOfNode && count(connections) > channelLimits.node) {
+      throw notAllowed(
+        `number of channels opened on node '${nodeName}' has reached the maximum allowed limit of ` +
+          written(channelLimits.node)
+      )
+    }
   }
 
   /** Handles a command. Its effects are sent as events. */

@@ -98,6 +98,12 @@ export interface Dialect {
   readonly namesLastDeath: boolean
   /** Since 4.3 exchanges that are not durable outlive a restart. */
   readonly keepsTransientExchanges: boolean
+  /** Since 4.0 a node may limit its channels. */
+  readonly limitsChannelsOfNode: boolean
+  /** RabbitMQ 4.0 names the node where it means the user who has too many channels. */
+  readonly namesNodeForUser: boolean
+  /** Before 4.3 a limit of channels stood in brackets. */
+  readonly bracketsChannelLimit: boolean
 }
 
 const before4: Dialect = {
@@ -132,7 +138,10 @@ const before4: Dialect = {
   failsAtMasterLocator: true,
   deadLettersIntoStreams: false,
   refusesOffsetOnChannel: false,
-  keepsTransientExchanges: false
+  keepsTransientExchanges: false,
+  limitsChannelsOfNode: false,
+  namesNodeForUser: false,
+  bracketsChannelLimit: true
 }
 
 const since4: Dialect = {
@@ -158,7 +167,9 @@ const since4: Dialect = {
   failsAtMasterLocator: false,
   failsAtLongText: true,
   hasClassicLeaders: true,
-  deadLettersIntoStreams: true
+  deadLettersIntoStreams: true,
+  limitsChannelsOfNode: true,
+  namesNodeForUser: true
 }
 
 export const dialects: Record<BrokerVersion, Dialect> = {
@@ -177,6 +188,8 @@ export const dialects: Record<BrokerVersion, Dialect> = {
     failsAtAge: false,
     takesBack: true,
     refusesOffsetOnChannel: true,
-    keepsTransientExchanges: true
+    keepsTransientExchanges: true,
+    namesNodeForUser: false,
+    bracketsChannelLimit: false
   }
 }

@@ -16,7 +16,7 @@ import * as Effect from "effect/Effect"
 import type * as Option from "effect/Option"
 import type { ClientChannel, Waiter } from "./clientChannel.ts"
 import type { Request } from "./frames.ts"
-import { channelMax, Link } from "./link.ts"
+import { Link } from "./link.ts"
 import type { Network } from "./network.ts"
 
 /** Sends a request and waits for its answer, or for the end of the channel. */
@@ -130,7 +130,8 @@ const openChannel = (
     }
     const channel = link.openChannel(confirm, events)
     if (channel === undefined) {
-      resume(Effect.fail(new AmqpError({ operation, reason: new ChannelLimit({ of: "connection", channelMax }) })))
+      const reason = new ChannelLimit({ of: "connection", channelMax: link.channelMax })
+      resume(Effect.fail(new AmqpError({ operation, reason })))
       return
     }
     const waiter: Waiter = {

@@ -23,8 +23,24 @@ export const noLimits: ConnectionLimits = {
   node: Number.POSITIVE_INFINITY
 }
 
+/** How many channels may be open at once. */
+export interface ChannelLimits {
+  /** What a connection negotiates as its `channel_max`. */
+  readonly connection: number
+  readonly user: number
+  readonly node: number
+}
+
+/** RabbitMQ's defaults. */
+export const defaultChannelLimits: ChannelLimits = {
+  connection: 2047,
+  user: Number.POSITIVE_INFINITY,
+  node: Number.POSITIVE_INFINITY
+}
+
 export interface Faults {
   limits: ConnectionLimits
+  channelLimits: ChannelLimits
   refusedConnects: number
   connectDelay: number
   confirms: ConfirmMode
@@ -48,6 +64,7 @@ export const defaultAckTimeout = 30 * 60 * 1000
 
 export const noFaults = (): Faults => ({
   limits: noLimits,
+  channelLimits: defaultChannelLimits,
   refusedConnects: 0,
   connectDelay: 0,
   confirms: { _tag: "Immediate" },

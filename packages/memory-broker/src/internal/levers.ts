@@ -6,7 +6,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { everything } from "./accounts.ts"
 import type { Connection } from "./channel.ts"
-import { noLimits } from "./faults.ts"
+import { defaultChannelLimits, noLimits } from "./faults.ts"
 import { noMethod } from "./frames.ts"
 import type { Link } from "./link.ts"
 import type { Network } from "./network.ts"
@@ -80,6 +80,15 @@ export const makeLevers = (network: Network<Link>): Levers => {
       Effect.sync(() => {
         const { node = noLimits.node, user = noLimits.user, vhost = noLimits.vhost } = limits
         faults.limits = { node, user, vhost }
+      }),
+    limitChannels: (limits) =>
+      Effect.sync(() => {
+        const { connection, node, user } = defaultChannelLimits
+        faults.channelLimits = {
+          connection: limits.connection ?? connection,
+          node: limits.node ?? node,
+          user: limits.user ?? user
+        }
       }),
     stopVhost: (name) =>
       noticed(() => {
@@ -171,7 +180,8 @@ export const makeLevers = (network: Network<Link>): Levers => {
         returnedPublishes: 0,
         latency: 0,
         cutAfter: Number.POSITIVE_INFINITY,
-        limits: noLimits
+        limits: noLimits,
+        channelLimits: defaultChannelLimits
       })
       broker.refusals.clear()
       broker.endpoints.clear()

@@ -27,14 +27,13 @@ import type { Traced } from "./trace.ts"
 import type { Inbound, Outbound } from "./wire.ts"
 import { Direction } from "./wire.ts"
 
-/** `channel_max` of RabbitMQ. */
-export const channelMax = 2047
-
 const closedByUs = () => new AmqpError({ operation: "close", reason: new ConnectionClosed() })
 
 export class Link implements Peer {
   readonly options: DriverConnectOptions
   readonly channels = new Map<number, ClientChannel>()
+  /** How many channels the connection may have, as it has negotiated. */
+  channelMax = 0
   readonly #network: Network<Link>
   readonly #events: DriverConnectionEvents
   readonly #onConnected: (exit: Effect.Effect<Link, AmqpError>) => void
@@ -90,7 +89,7 @@ export class Link implements Peer {
   openChannel(confirm: boolean, events: DriverChannelEvents): ClientChannel | undefined {
     let number = 1
     while (this.channels.has(number)) number++
-    if (number > channelMax) return undefined
+    if (number > this.channelMax) return undefined
     const channel = new ClientChannel(number, confirm, events)
     this.channels.set(number, channel)
     return channel
@@ -298,6 +297,7 @@ export class Link implements Peer {
     }
     this.#trace(0, "in", { _tag: "Handshake" })
     this.#silence = new Silence(broker.timers, this.options.heartbeat)
+    this.channelMax = broker.faults.channelLimits.connection
     this.#server = broker.connect(this, this.options.username, admission.vhost)
     this.#post({ _tag: "Connected", due: this.#outbound.due() })
   }

@@ -54,6 +54,22 @@ export interface Service {
     }
   ) => Effect.Effect<void>
   /**
+   * Limits how many channels each connection, each user and the node may have. A connection negotiates its limit as it
+   * connects, 2047 by default, and asks for no more: its client is told `ChannelLimit`. Beyond the limit of a user or of
+   * the node, of which there is none by default, the broker ends the connection with 530 and RabbitMQ's text; RabbitMQ
+   * 3.10 knows no limit of a node. Channels that are open stay.
+   *
+   * @example `yield* broker.limitChannels({ user: 10 })`
+   * @since 0.2.0
+   */
+  readonly limitChannels: (
+    limits: {
+      readonly connection?: number | undefined
+      readonly user?: number | undefined
+      readonly node?: number | undefined
+    }
+  ) => Effect.Effect<void>
+  /**
    * Stops a virtual host, as it is while a broker starts. Its connections are closed with 320, and clients that connect
    * are refused with 541 until `startVhost`.
    *

@@ -49,6 +49,10 @@ export class Broker extends Context.Service<Broker, {
   readonly limitConnectionsOfUser: (name: string, limit: number) => Effect.Effect<void>
   readonly limitConnectionsOfVhost: (limit: number) => Effect.Effect<void>
   readonly limitConnectionsOfNode: (limit: number) => Effect.Effect<void>
+  /** Let connections that are made from now on have so many channels. */
+  readonly limitChannelsOfConnection: (limit: number) => Effect.Effect<void>
+  readonly limitChannelsOfUser: (name: string, limit: number) => Effect.Effect<void>
+  readonly limitChannelsOfNode: (limit: number) => Effect.Effect<void>
   /** Stop the virtual host of the test while the node runs on. */
   readonly stopVhost: Effect.Effect<void>
   readonly startVhost: Effect.Effect<void>

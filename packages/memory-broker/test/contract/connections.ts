@@ -89,6 +89,69 @@ export const connections = suite("connections and who may do what", {
       text: "NOT_ALLOWED - connection refused: node connection limit (1) is reached"
     })
   }),
+  "a connection opens as many channels as it has negotiated, and its client asks for no more": Effect.gen(function*() {
+    const broker = yield* Broker
+    const older = yield* Client.connect()
+    yield* broker.limitChannelsOfConnection(2)
+    const connection = yield* Client.connect()
+    const first = yield* Client.open(connection)
+    yield* Client.open(connection)
+    const { reason } = yield* Effect.flip(Client.open(connection))
+    assert.deepInclude(reason as object, { _tag: "ChannelLimit", of: "connection", channelMax: 2 })
+    yield* first.close
+    yield* Client.open(connection)
+    assert.deepStrictEqual(connection.endings, ["channel closed"])
+    for (let opened = 0; opened < 3; opened++) yield* Client.open(older)
+  }),
+  "a user who has as many channels as allowed loses the connection that opens another": Effect.gen(function*() {
+    const broker = yield* Broker
+    const username = "limited"
+    yield* broker.addUser(username, password, { configure: ".*", write: ".*", read: ".*" })
+    yield* broker.limitChannelsOfUser(username, 2)
+    const [one, two] = [
+      yield* Client.connect({ username, password }),
+      yield* Client.connect({ username, password })
+    ]
+    const channel = yield* Client.open(one)
+    yield* Client.open(one)
+    yield* Client.settle
+    yield* Effect.flip(Client.open(two))
+    const { reason, text } = yield* Client.ending(two)
+    assert.strictEqual(reason, "ConnectionLost")
+    const whose = broker.version === 4 ? /'rabbit@memory'|'rig-.*'/ : /'limited'/
+    assert.match(text.replace(/ has reached.*/, ""), /^NOT_ALLOWED - number of channels opened for user '.*'$/)
+    assert.match(text, whose)
+    assert.match(
+      text,
+      broker.version < 4.03 ? /maximum allowed user limit of \(2\)$/ : /maximum allowed user limit of 2$/
+    )
+    assert.isTrue(channel.isOpen())
+    yield* channel.close
+    yield* Client.settle
+    yield* Client.open(yield* Client.connect({ username, password }))
+  }),
+  "a node that has as many channels as allowed ends the connection that opens another since 4.0": Effect.gen(
+    function*() {
+      const broker = yield* Broker
+      yield* broker.limitChannelsOfNode(2)
+      const connection = yield* Client.connect()
+      yield* Client.open(connection)
+      yield* Client.open(connection)
+      yield* Client.settle
+      if (broker.version < 4) {
+        yield* Client.open(connection)
+        return
+      }
+      yield* Effect.flip(Client.open(connection))
+      const { reason, text } = yield* Client.ending(connection)
+      assert.strictEqual(reason, "ConnectionLost")
+      assert.match(
+        text,
+        /^NOT_ALLOWED - number of channels opened on node '.*' has reached the maximum allowed limit of /
+      )
+      assert.match(text, broker.version < 4.03 ? /\(2\)$/ : / 2$/)
+    }
+  ),
   "a virtual host that is down closes its connections and refuses others until it is started": Effect.gen(function*() {
     const broker = yield* Broker
     const connection = yield* Client.connect()

@@ -14,6 +14,8 @@ const settling = Duration.millis(60)
 
 const maxConnections = (limit: number) => `#{<<"max-connections">> => ${limit}}`
 
+const maxChannels = (limit: number) => `#{<<"max-channels">> => ${limit}}`
+
 const make = Effect.gen(function*() {
   const node = yield* RabbitMq
   const scope = yield* Effect.scope
@@ -22,6 +24,12 @@ const make = Effect.gen(function*() {
     (name) => Effect.ignore(node.deleteVhost(name))
   )
   const erlang = (expression: string) => Effect.asVoid(Effect.orDie(node.evalErlang(expression)))
+  /** Changes a setting of the node until the test ends. */
+  const setting = (name: string, value: number, byDefault: string) =>
+    Effect.andThen(
+      Scope.addFinalizer(scope, Effect.ignore(node.evalErlang(`application:set_env(rabbit, ${name}, ${byDefault})`))),
+      erlang(`application:set_env(rabbit, ${name}, ${value})`)
+    )
   return Broker.of({
     driver,
     host: node.host,
@@ -58,14 +66,11 @@ const make = Effect.gen(function*() {
       erlang(`rabbit_auth_backend_internal:set_user_limits(<<"${name}">>, ${maxConnections(limit)}, <<"test">>)`),
     limitConnectionsOfVhost: (limit) =>
       erlang(`rabbit_vhost_limit:set(<<"${vhost}">>, ${maxConnections(limit)}, <<"test">>)`),
-    limitConnectionsOfNode: (limit) =>
-      Effect.andThen(
-        Scope.addFinalizer(
-          scope,
-          Effect.ignore(node.evalErlang("application:set_env(rabbit, connection_max, infinity)"))
-        ),
-        erlang(`application:set_env(rabbit, connection_max, ${limit})`)
-      ),
+    limitConnectionsOfNode: (limit) => setting("connection_max", limit, "infinity"),
+    limitChannelsOfConnection: (limit) => setting("channel_max", limit, "2047"),
+    limitChannelsOfUser: (name, limit) =>
+      erlang(`rabbit_auth_backend_internal:set_user_limits(<<"${name}">>, ${maxChannels(limit)}, <<"test">>)`),
+    limitChannelsOfNode: (limit) => setting("channel_max_per_node", limit, "infinity"),
     stopVhost: erlang(`rabbit_vhost_sup_sup:delete_on_all_nodes(<<"${vhost}">>)`),
     startVhost: erlang(`rabbit_vhost_sup_sup:start_vhost(<<"${vhost}">>)`),
     // The node tells its connections after it has answered: a message written in between would not be blocked.
