@@ -3,7 +3,7 @@ import { Effect, Layer, Schema } from "effect"
 import { AmqpConnection, AmqpContract, AmqpPublisher, AmqpTopology } from "effect-amqp"
 
 const orders = AmqpTopology.exchange("orders", { type: "topic" })
-const invoices = AmqpTopology.queue("invoices", { type: "quorum" })
+const accounts = AmqpTopology.queue("accounts", { type: "quorum" })
 
 const OrderPaid = AmqpContract.make("order.paid", {
   payload: Schema.Struct({ id: Schema.Int, cents: Schema.Int, at: Schema.Date }),
@@ -11,7 +11,7 @@ const OrderPaid = AmqpContract.make("order.paid", {
   key: "order.{id}.paid" // a field of the payload; the queue is bound to order.*.paid
 })
 
-const Worker = AmqpContract.layer(invoices, [OrderPaid], {
+const Worker = AmqpContract.layer(accounts, [OrderPaid], {
   "order.paid": ({ cents, id }) => Effect.log(`order ${id} brought ${cents} cents`)
 })
 
@@ -23,7 +23,7 @@ const program = Effect.gen(function*() {
 
 const AmqpLive = Worker.pipe(
   Layer.provideMerge(AmqpPublisher.layer()),
-  Layer.provide(AmqpTopology.layer(AmqpContract.topology(invoices, [OrderPaid]))),
+  Layer.provide(AmqpTopology.layer(AmqpContract.topology(accounts, [OrderPaid]))),
   Layer.provide(AmqpConnection.layerConfig())
 )
 

@@ -4,24 +4,24 @@ import { AmqpConnection, AmqpConsumer, AmqpPublisher, AmqpTopology } from "effec
 
 const Order = Schema.Struct({ id: Schema.Number })
 const orders = AmqpTopology.exchange("orders", { type: "topic" })
-const rejected = AmqpTopology.queue("invoices.rejected", { type: "quorum" })
-const invoices = AmqpTopology.queue("invoices", {
+const rejected = AmqpTopology.queue("packing.rejected", { type: "quorum" })
+const packing = AmqpTopology.queue("packing", {
   type: "quorum",
   deadLetterExchange: "",
   deadLetterRoutingKey: rejected.name
 })
 const topology = AmqpTopology.make(
   orders,
-  invoices,
+  packing,
   rejected,
-  AmqpTopology.bind(invoices, orders, "order.*.paid")
+  AmqpTopology.bind(packing, orders, "order.*.paid")
 )
 
-const InvoiceWorker = AmqpConsumer.layer(
-  invoices,
+const Packer = AmqpConsumer.layer(
+  packing,
   Effect.fnUntraced(function*(delivery) {
     const order = yield* delivery.json(Order)
-    yield* Effect.log(`invoice for order ${order.id}`)
+    yield* Effect.log(`packing order ${order.id}`)
   })
 )
 
@@ -35,7 +35,7 @@ const Till = Layer.effectDiscard(Effect.gen(function*() {
 
 // A layer is built once, wherever its value is provided: this is one connection, with a session to publish and one to
 // consume, so that a broker that blocks publishers stops no consumer.
-const App = Layer.mergeAll(Till, InvoiceWorker).pipe(
+const App = Layer.mergeAll(Till, Packer).pipe(
   Layer.provide(AmqpPublisher.layer()),
   Layer.provide(AmqpTopology.layer(topology)),
   Layer.provide(AmqpConnection.layerConfig())

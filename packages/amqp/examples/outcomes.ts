@@ -5,13 +5,13 @@ import { AmqpConnection, AmqpPublisher, AmqpTopology } from "effect-amqp"
 const orders = AmqpTopology.exchange("orders", { type: "topic" })
 
 const AmqpLive = AmqpPublisher.layer({ confirmTimeout: "5 seconds" }).pipe(
-  Layer.provide(AmqpTopology.layer(AmqpTopology.make(orders))), // no queue is bound
+  Layer.provide(AmqpTopology.layer(AmqpTopology.make(orders))),
   Layer.provide(AmqpConnection.layerConfig())
 )
 
 const program = Effect.gen(function*() {
   const publisher = yield* AmqpPublisher.AmqpPublisher
-  yield* publisher.publish({ exchange: orders, routingKey: "order.42.paid", body: { id: 42 } }).pipe(
+  yield* publisher.publish({ exchange: orders, routingKey: "order.42.lost", body: { id: 42 } }).pipe(
     Effect.catchReasons("PublishError", {
       Unroutable: ({ routingKey }) => Effect.log(`nobody is bound to ${routingKey}`),
       ConfirmTimeout: ({ published }) =>

@@ -4,9 +4,9 @@ import { AmqpConnection, AmqpConsumer, AmqpPublisher, AmqpRedrive, AmqpTopology 
 
 class DatabaseDown extends Data.TaggedError("DatabaseDown") {}
 
-const invoices = AmqpTopology.queue("invoices", { type: "quorum" })
+const refunds = AmqpTopology.queue("refunds", { type: "quorum" })
 const policy = AmqpConsumer.retry(Schedule.spaced("100 millis").pipe(Schedule.upTo({ times: 2 })))
-const topology = AmqpTopology.make(invoices, AmqpConsumer.retryTopology(invoices, policy.schedule))
+const topology = AmqpTopology.make(refunds, AmqpConsumer.retryTopology(refunds, policy.schedule))
 
 const AmqpLive = AmqpPublisher.layer().pipe(
   Layer.provideMerge(AmqpTopology.layer(topology)),
@@ -15,14 +15,14 @@ const AmqpLive = AmqpPublisher.layer().pipe(
 
 const program = Effect.gen(function*() {
   const publisher = yield* AmqpPublisher.AmqpPublisher
-  yield* AmqpConsumer.make(invoices, () => Effect.fail(new DatabaseDown()), { onFailure: policy })
-  yield* publisher.publish({ routingKey: "invoices", body: { id: 42 } })
+  yield* AmqpConsumer.make(refunds, () => Effect.fail(new DatabaseDown()), { onFailure: policy })
+  yield* publisher.publish({ routingKey: "refunds", body: { id: 42 } })
   yield* Effect.sleep("2 seconds") // after the last attempt it is parked
 }).pipe(
   Effect.scoped,
   Effect.andThen(
     // Back to the queue whose retry parked them: in bulk, in order, each acknowledged when its copy is confirmed.
-    AmqpRedrive.redrive("invoices.parked", {
+    AmqpRedrive.redrive("refunds.parked", {
       where: (delivery) => delivery.headers["x-parked-error"] === "DatabaseDown",
       max: 1000
     })

@@ -2,7 +2,7 @@ import { NodeRuntime } from "@effect/platform-node"
 import { Effect, Layer, Stream } from "effect"
 import { AmqpConnection, AmqpConsumer, AmqpTopology } from "effect-amqp"
 
-const invoices = AmqpTopology.queue("invoices")
+const invoices = AmqpTopology.queue("invoices", { type: "quorum" })
 
 const AmqpLive = AmqpConsumer.layer(invoices, () => Effect.void).pipe(
   Layer.provide(AmqpTopology.layer(AmqpTopology.make(invoices))),

@@ -3,18 +3,20 @@ import { Effect, Layer, Schedule, Schema } from "effect"
 import { AmqpConnection, AmqpConsumer, AmqpTopology } from "effect-amqp"
 
 const Order = Schema.Struct({ id: Schema.Number })
-const rejected = AmqpTopology.queue("invoices.rejected", { type: "quorum" })
-const invoices = AmqpTopology.queue("invoices", {
+const orders = AmqpTopology.exchange("orders", { type: "topic" })
+const rejected = AmqpTopology.queue("packing.rejected", { type: "quorum" })
+const packing = AmqpTopology.queue("packing", {
   type: "quorum",
   deadLetterExchange: "", // without one, what is refused is dropped
   deadLetterRoutingKey: rejected.name
 })
+const topology = AmqpTopology.make(orders, packing, rejected, AmqpTopology.bind(packing, orders, "order.*.paid"))
 
-const InvoiceWorker = AmqpConsumer.layer(
-  invoices,
+const Packer = AmqpConsumer.layer(
+  packing,
   Effect.fnUntraced(function*(delivery) {
     const order = yield* delivery.json(Order) // what is no Order goes to the policy
-    yield* Effect.log(`invoice for order ${order.id}`)
+    yield* Effect.log(`packing order ${order.id}`)
   }),
   {
     concurrency: 10,
@@ -22,8 +24,8 @@ const InvoiceWorker = AmqpConsumer.layer(
   }
 )
 
-InvoiceWorker.pipe(
-  Layer.provide(AmqpTopology.layer(AmqpTopology.make(invoices, rejected))),
+Packer.pipe(
+  Layer.provide(AmqpTopology.layer(topology)),
   Layer.provide(AmqpConnection.layerConfig()),
   AmqpConnection.launch, // ends with exit code 1 and the reason when the worker can do nothing any more
   NodeRuntime.runMain

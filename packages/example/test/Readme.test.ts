@@ -59,15 +59,15 @@ describeWithSharedBroker("the programs of the README run as they stand", () => {
       const broker = yield* SharedRabbitMq.make
       const program = yield* start("A worker", broker.url)
       yield* Effect.gen(function*() {
-        yield* AmqpTopology.declare(AmqpTopology.make(AmqpTopology.queue("invoices", {
+        yield* AmqpTopology.declare(AmqpTopology.make(AmqpTopology.queue("packing", {
           type: "quorum",
           deadLetterExchange: "",
-          deadLetterRoutingKey: "invoices.rejected"
+          deadLetterRoutingKey: "packing.rejected"
         })))
         const publisher = yield* AmqpPublisher.make()
-        yield* publisher.publish({ routingKey: "invoices", body: { id: 42 } })
+        yield* publisher.publish({ routingKey: "packing", body: { id: 42 } })
       }).pipe(Effect.provide(AmqpConnection.layer({ endpoints: broker.url })))
-      assert.strictEqual((yield* program.says("invoice for order 42"))._tag, "Some")
+      assert.strictEqual((yield* program.says("packing order 42"))._tag, "Some")
       const exited = yield* Effect.forkChild(program.exited, { startImmediately: true })
       program.child.kill("SIGTERM")
       assert.strictEqual(yield* Fiber.join(exited).pipe(Patience.within("the program ends")), 130)

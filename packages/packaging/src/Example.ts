@@ -48,16 +48,16 @@ export const expectations: Readonly<Record<string, Expectation>> = {
   "contract.ts": { says: "order 42 brought 1250 cents" },
   "log.ts": { says: "offset 2: shipped", endsOnSigterm: 130 },
   "managed-runtime.ts": { says: "listening on", endsOnSigterm: 0, answers: "RabbitMQ has it" },
-  "one-connection.ts": { says: "invoice for order 42", endsOnSigterm: 130 },
-  "outcomes.ts": { says: "nobody is bound to order.42.paid" },
+  "one-connection.ts": { says: "packing order 42", endsOnSigterm: 130 },
+  "outcomes.ts": { says: "nobody is bound to order.42.lost" },
   "partitions.ts": { says: "alice: -250 cents, partition" },
   "publish.ts": { says: "RabbitMQ has it" },
   "redrive.ts": { says: "moved 1 back" },
   "stream.ts": { says: "on average 21 degrees" },
   "watch.ts": { says: "invoices: Attached" },
   "worker.ts": {
-    says: "invoice for order 42",
-    feed: { routingKey: "invoices", body: { id: 42 } },
+    says: "packing order 42",
+    feed: { routingKey: "packing", body: { id: 42 } },
     endsOnSigterm: 130
   }
 }

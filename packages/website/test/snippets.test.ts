@@ -1,8 +1,11 @@
 import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
 import { Exit, ManagedRuntime, Scope } from "effect"
 import { AmqpMemory } from "effect-amqp-memory"
+import { readdirSync, readFileSync } from "node:fs"
+import path from "node:path"
 import { vi } from "vitest"
 import * as Compilation from "../src/Compilation.ts"
+import { workspace } from "../src/Site.ts"
 import type { Snippet } from "../src/Snippets.ts"
 import * as Snippets from "../src/Snippets.ts"
 import * as Runner from "./support/Runner.ts"
@@ -11,6 +14,13 @@ vi.mock("@effect/platform-node", async (original) => ({
   ...await original<object>(),
   NodeRuntime: { runMain: Runner.runMain }
 }))
+
+const declarations = /AmqpTopology\.(queue|exchange)\("([^"]+)"(?:,\s*(\{[^]*?\}))?\)/g
+const examples = ["amqp", "rpc"].flatMap((name) => {
+  const folder = path.join(workspace, "packages", name, "examples")
+  return readdirSync(folder).filter((file) => !file.endsWith(".test.ts"))
+    .map((file) => readFileSync(path.join(folder, file), "utf8"))
+})
 
 const all = Snippets.pageNames.flatMap(Snippets.snippetsOf)
 Snippets.write(all)
@@ -45,6 +55,21 @@ const runs = (programs: ReadonlyArray<Snippet>) => {
 describe("the programs of the site", () => {
   it("compile", async () => {
     assert.deepStrictEqual(await Compilation.compile(Snippets.folder), [])
+  })
+
+  it("agree with one another, and with the examples, on each queue and exchange, so that one broker can run all", () => {
+    const declared = new Map<string, Set<string>>()
+    for (const code of [...all.filter((snippet) => !Snippets.isTest(snippet)).map(({ code }) => code), ...examples]) {
+      for (const [, kind, name, options = "{}"] of code.matchAll(declarations)) {
+        const entity = `${kind} ${name}`
+        const plain = options.replace(/\/\/.*$/gm, "").replace(/\s+/g, " ")
+        declared.set(entity, (declared.get(entity) ?? new Set()).add(plain))
+      }
+    }
+    assert.isAbove(declared.size, 40)
+    // This one is about a queue that has changed.
+    declared.delete("queue reports")
+    assert.deepStrictEqual([...declared].filter(([, options]) => options.size > 1), [])
   })
 
   for (const page of Snippets.pageNames) {
