@@ -59,7 +59,7 @@ import * as ClientSide from "./internal/client.ts"
 import * as ServerSide from "./internal/server.ts"
 import { bound, checked, invalid, positive } from "./internal/service.ts"
 
-export { isNoServer, isOutcomeUnknown } from "./CallError.ts"
+export { isNoServer, isOutcomeUnknown, isPoison } from "./CallError.ts"
 
 /**
  * Names a service at the broker, for its clients and its servers.
@@ -206,6 +206,12 @@ export interface ServerOptions {
    */
   readonly drainTimeout?: Duration.Input | undefined
   /**
+   * How many times a call may be taken, by this server or others, before it fails with `Poison`: each time but the first,
+   * the server that had it died, lost its connection, or gave it back at its end. A whole number of 1 or more. Defaults to
+   * 5.
+   */
+  readonly maxAttempts?: number | undefined
+  /**
    * How often a server asks if the clients of its running calls are there; a handler whose client is gone is interrupted.
    * Defaults to `2 seconds`.
    */
@@ -232,9 +238,14 @@ export const layerServer = (
     if (!Number.isInteger(concurrency) || concurrency < 1 || concurrency > 65_535) {
       return yield* invalid("concurrency", `${concurrency} is not a whole number from 1 to 65535`)
     }
+    const maxAttempts = options.maxAttempts ?? 5
+    if (!Number.isInteger(maxAttempts) || maxAttempts < 1) {
+      return yield* invalid("maxAttempts", `${maxAttempts} is not a whole number of 1 or more`)
+    }
     const { protocol, takeForGood } = yield* ServerSide.make({
       service: yield* checked(service),
       concurrency,
+      maxAttempts,
       drainTimeout: yield* bound("drainTimeout", options.drainTimeout ?? "10 seconds"),
       livenessInterval: yield* bound("livenessInterval", options.livenessInterval ?? "2 seconds")
     })

@@ -41,6 +41,23 @@ export class OutcomeUnknown extends Data.TaggedError("OutcomeUnknown")<{
 }
 
 /**
+ * As many servers as may have taken the call, and each died or lost its connection before it answered: the call may be what
+ * kills them, and goes to no other one. Do not make it again before somebody has looked at it.
+ *
+ * @category failures
+ * @since 0.1.0
+ */
+export class Poison extends Data.TaggedError("Poison")<{
+  readonly service: string
+  /** How many times a server took it. */
+  readonly attempts: number
+}> {
+  override get message(): string {
+    return `the call to "${this.service}" was taken ${this.attempts} times, and no server answered it: it goes to no other one`
+  }
+}
+
+/**
  * The deadline came before the answer, or before the first part of a stream.
  *
  * @category failures
@@ -110,9 +127,9 @@ export class NotSent extends Data.TaggedError("NotSent")<{
  * @category failures
  * @since 0.1.0
  */
-export type CallFailure = NoServer | OutcomeUnknown | DeadlineExceeded | TooLarge | Unreadable | NotSent
+export type CallFailure = NoServer | OutcomeUnknown | Poison | DeadlineExceeded | TooLarge | Unreadable | NotSent
 
-const tags = new Set(["NoServer", "OutcomeUnknown", "DeadlineExceeded", "TooLarge", "Unreadable", "NotSent"])
+const tags = new Set(["NoServer", "OutcomeUnknown", "Poison", "DeadlineExceeded", "TooLarge", "Unreadable", "NotSent"])
 
 /**
  * Wraps a failure into the error of effect/rpc.
@@ -155,13 +172,23 @@ export const failureOf = (error: unknown): CallFailure | undefined => {
 export const isNoServer = (error: unknown): error is RpcClientError => failureOf(error)?._tag === "NoServer"
 
 /**
- * Tells that a server may have handled the call, or may still: its answer was lost, or did not come by the deadline. Make
- * such a call again only if it may be repeated.
+ * Tells that servers took the call again and again, and none answered it: each died, or lost its connection. It is not to
+ * be made again before somebody has looked at it.
+ *
+ * @category guards
+ * @since 0.1.0
+ */
+export const isPoison = (error: unknown): error is RpcClientError => failureOf(error)?._tag === "Poison"
+
+/**
+ * Tells that a server may have handled the call, or may still: its answer was lost, did not come by the deadline, or is
+ * not coming because the call {@link isPoison}. Make such a call again only if it may be repeated.
  *
  * @category guards
  * @since 0.1.0
  */
 export const isOutcomeUnknown = (error: unknown): error is RpcClientError => {
   const failure = failureOf(error)
-  return failure?._tag === "OutcomeUnknown" || (failure?._tag === "DeadlineExceeded" && failure.wasSent)
+  return failure?._tag === "OutcomeUnknown" || failure?._tag === "Poison" ||
+    (failure?._tag === "DeadlineExceeded" && failure.wasSent)
 }

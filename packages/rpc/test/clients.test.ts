@@ -4,6 +4,7 @@ import { AmqpChannel, AmqpConnection, AmqpPublisher, AmqpTopology } from "effect
 import { AmqpMemory } from "effect-amqp-memory"
 import { AmqpRpc } from "effect-amqp-rpc"
 import { RpcSerialization } from "effect/rpc"
+import type { RequestEncoded } from "effect/rpc/RpcMessage"
 import {
   begin,
   calc,
@@ -273,5 +274,49 @@ describe("the options", () => {
       })
       assert.include(yield* refused(client({ service: goes })), "autoDelete")
       assert.include((yield* Effect.flip(server({ concurrency: 0 }))).reason.message, "concurrency")
+    })))
+})
+
+describe("a notification", () => {
+  const notification = (id: string): RequestEncoded => ({
+    _tag: "Request",
+    id: "",
+    tag: "Wait",
+    payload: { id, millis: 10 },
+    headers: [],
+    isNotification: true
+  })
+
+  it.effect("without a connection waits for the next one, and is handled then", () =>
+    run(Effect.gen(function*() {
+      const broker = yield* AmqpMemory.AmqpMemory
+      yield* server()
+      const { name, protocol } = yield* client({ connection: { retry: { interval: "3 seconds", max: 10 } } })
+      yield* broker.cutConnection(name)
+      yield* settle
+      const sending = yield* begin(protocol.send(0, notification("told")))
+      assert.isUndefined(sending.pollUnsafe())
+      assert.deepStrictEqual(yield* lines, [])
+      yield* pass(5)
+      assert.isTrue(Exit.isSuccess(yield* exitOf(sending)))
+      assert.deepStrictEqual(yield* lines, ["server began told", "server ended told"])
+    })))
+
+  it.effect("fails at its deadline if no connection comes", () =>
+    run(Effect.gen(function*() {
+      yield* server()
+      const { name, protocol } = yield* client({ deadline: "5 seconds" })
+      yield* kill(name)
+      const sending = yield* begin(protocol.send(0, notification("never")))
+      yield* pass(6)
+      assert.deepInclude(failureOf(yield* exitOf(sending)), { _tag: "DeadlineExceeded", wasSent: false })
+      assert.deepStrictEqual(yield* lines, [])
+    })))
+
+  it.effect("fails when there is no server", () =>
+    run(Effect.gen(function*() {
+      const { protocol } = yield* client()
+      const sending = yield* begin(protocol.send(0, notification("nobody")))
+      assert.strictEqual(failureOf(yield* exitOf(sending))?._tag, "NoServer")
     })))
 })

@@ -1,6 +1,5 @@
 import { assert, it } from "@effect/vitest"
-import { Context, Effect, Exit, Layer, Scope } from "effect"
-import type { Fiber } from "effect"
+import { Context, Effect, Exit, Fiber, Layer, Scope } from "effect"
 import { AmqpConnection } from "effect-amqp"
 import { AmqpRpc } from "effect-amqp-rpc"
 import * as Patience from "effect-amqp-test-rig/Patience"
@@ -83,6 +82,32 @@ describeWithSharedBroker("effect/rpc over RabbitMQ, where processes are killed",
       yield* Effect.all([calls, killing], { concurrency: "unbounded" })
       assert.strictEqual((answers.get("first") ?? 0) + (answers.get("second") ?? 0), 1000)
       assert.isAbove(answers.get("second") ?? 0, answers.get("first") ?? 0)
+    })))
+
+  it.live("fails a call as poison that kills five servers, one after the other, and answers the others", () =>
+    withBroker(Effect.fnUntraced(function*(url) {
+      const { Add, KillServer } = yield* client(url)
+      const others = { answered: 0, isOver: false }
+      const servers = yield* Effect.forEach(
+        ["a", "b", "c", "d", "e", "f"],
+        (name) => start("server", url, name),
+        { concurrency: "unbounded" }
+      )
+      const calling = yield* Effect.forkChild(
+        Effect.whileLoop({
+          while: () => !others.isOver,
+          body: () => Add({ a: others.answered, b: 1 }),
+          step: (sum) => assert.strictEqual(sum, ++others.answered)
+        }),
+        { startImmediately: true }
+      )
+      const poison = yield* Effect.forkChild(Effect.flip(KillServer()), { startImmediately: true })
+      const error = yield* Fiber.join(poison).pipe(Patience.within("the call has an outcome"))
+      assert.isTrue(AmqpRpc.isPoison(error))
+      assert.lengthOf(servers.filter(({ signalCode }) => signalCode === "SIGKILL"), 5)
+      others.isOver = true
+      yield* Fiber.join(calling)
+      assert.isAbove(others.answered, 0)
     })))
 
   it.live("frees the handler of a stream of a million items whose reader is killed", () =>

@@ -112,27 +112,28 @@ export const make = Effect.fnUntraced(function*(
   const interrupt = (call: Call): Effect.Effect<void> =>
     Effect.suspend(() => tell({ _tag: "Interrupt", requestId: call.id }, call, call.server))
 
-  const onRequestFailed = (call: Call, error: PublishError): void => {
-    const { published, reason } = error
+  const failureOf = (cause: PublishError): CallError.CallFailure => {
+    const { published, reason } = cause
     switch (reason._tag) {
       case "Unroutable":
-        return fail(call, new CallError.NoServer({ service: name }))
+        return new CallError.NoServer({ service: name })
       case "TooLarge":
-        return fail(call, new CallError.TooLarge({ service: name, part: "request", detail: reason.message }))
-      // Its deadline has come, or the broker is slow with the confirm and the answer may come all the same.
-      case "ConfirmTimeout":
-        return
+        return new CallError.TooLarge({ service: name, part: "request", detail: reason.message })
       default:
         return published === "no"
-          ? fail(call, new CallError.NotSent({ service: name, cause: error }))
-          : unknown(call, reason.message)
+          ? new CallError.NotSent({ service: name, cause })
+          : new CallError.OutcomeUnknown({ service: name, detail: reason.message })
     }
   }
+  const onRequestFailed = (call: Call, error: PublishError): void => {
+    // Its deadline has come, or the broker is slow with the confirm and the answer may come all the same.
+    if (error.reason._tag !== "ConfirmTimeout") fail(call, failureOf(error))
+  }
 
-  const submit = (call: Call, to: string): Effect.Effect<void> => {
+  const messageOf = (call: Call, to: string): Message => {
     call.sentTo = to
     call.sentAt = now()
-    const message: Message = {
+    return {
       routingKey: service.queue.name,
       body: call.body,
       contentType,
@@ -144,8 +145,25 @@ export const make = Effect.fnUntraced(function*(
         headers: { [deadlineHeader]: call.startedAt + deadline }
       })
     }
-    return requests.submit(message, (error) => Effect.sync(() => onRequestFailed(call, error)))
   }
+  const submit = (call: Call, to: string): Effect.Effect<void> =>
+    requests.submit(messageOf(call, to), (error) => Effect.sync(() => onRequestFailed(call, error)))
+
+  /** Sends what gets no answer: nothing but its confirm tells that it has arrived. */
+  const notify = (call: Call): Effect.Effect<void, RpcClientError> =>
+    SubscriptionRef.changes(replyTo).pipe(
+      Stream.filter((to) => to !== undefined),
+      Stream.take(1),
+      Stream.runForEach((to) => requests.publish(messageOf(call, to))),
+      Effect.mapError((error) => CallError.wrap(failureOf(error))),
+      Effect.timeoutOrElse({
+        duration: Math.min(deadline, longest),
+        orElse: () =>
+          Effect.fail(CallError.wrap(
+            new CallError.DeadlineExceeded({ service: name, millis: deadline, wasSent: call.sentTo !== undefined })
+          ))
+      })
+    )
 
   /** Hands over what comes of a call until its outcome. */
   const follow = (call: Call): Effect.Effect<void, RpcClientError> =>
@@ -160,10 +178,8 @@ export const make = Effect.fnUntraced(function*(
       const body = encode(message)
       if (body === undefined) return Effect.void
       const call = new Call(String(message.id), clientId, body, now())
+      if (message.isNotification === true) return notify(call)
       const to = SubscriptionRef.getUnsafe(replyTo)
-      if (message.isNotification === true) {
-        return to === undefined ? Effect.void : submit(call, to)
-      }
       calls.add(call)
       // Without a reply queue it waits for the next one.
       return Effect.onInterrupt(
@@ -248,6 +264,8 @@ export const make = Effect.fnUntraced(function*(
         return
       case "unknown":
         return unknown(call, "the server that had it gave it up")
+      case "poison":
+        return fail(call, new CallError.Poison({ service: name, attempts: Number(utf8.decode(body)) }))
       case "tooLarge":
         return fail(call, new CallError.TooLarge({ service: name, part: "answer", detail: utf8.decode(body) }))
       case "unreadable":

@@ -6,22 +6,41 @@
  * `type` is the transport's own, and has no body for effect/rpc.
  */
 import type { Delivery } from "effect-amqp/AmqpDelivery"
+import type { Headers } from "effect-amqp/AmqpMessage"
 import * as Predicate from "effect/Predicate"
 import type { RpcSerialization } from "effect/rpc/RpcSerialization"
 
 /** The absolute deadline of a request, in milliseconds since 1970. */
 export const deadlineHeader = "x-rpc-deadline"
 
-/** Reads the deadline of a request. Headers of other clients that cannot be read hold none. */
-export const deadlineOf = ({ properties }: Pick<Delivery, "properties">): number | undefined => {
-  let deadline: unknown
+/**
+ * Which time it is that a request is taken, counted from 1. Only quorum queues count that: on others the server that takes
+ * what was taken before puts a copy with the next number into the queue.
+ */
+export const attemptHeader = "x-rpc-attempt"
+
+type Properties = Pick<Delivery, "properties">
+
+/** Reads the headers of a request. Headers of other clients that cannot be read are none. */
+export const headersOf = ({ properties }: Properties): Headers => {
   try {
-    deadline = properties.headers?.[deadlineHeader]
+    return properties.headers ?? {}
   } catch {
-    return undefined
+    return {}
   }
-  return typeof deadline === "number" ? deadline : undefined
 }
+
+const numberIn = (request: Properties, header: string): number | undefined => {
+  const value = headersOf(request)[header]
+  return typeof value === "number" ? value : undefined
+}
+
+/** Reads the deadline of a request. */
+export const deadlineOf = (request: Properties): number | undefined => numberIn(request, deadlineHeader)
+
+/** Reads which time it is that a request is taken, as far as it tells. */
+export const attemptOf = (request: Properties): number =>
+  Math.max(numberIn(request, attemptHeader) ?? 1, 1 + (numberIn(request, "x-delivery-count") ?? 0))
 
 /**
  * The transport's own messages:
@@ -29,9 +48,10 @@ export const deadlineOf = ({ properties }: Pick<Delivery, "properties">): number
  * - `ping`: whoever cannot be sent this is gone; a server's names the calls that it has, one a line;
  * - `taken`: the server has acknowledged the request, which goes to no other server any more;
  * - `unknown`: the server gives up a call that goes to no other server;
+ * - `poison`: the request was taken as often as it may be; the body says how often;
  * - `tooLarge`, `unreadable`: the answer cannot be sent, the request cannot be read; the body says why.
  */
-export type OwnType = "ping" | "taken" | "unknown" | "tooLarge" | "unreadable"
+export type OwnType = "ping" | "taken" | "unknown" | "poison" | "tooLarge" | "unreadable"
 
 /** Reads and writes the messages of effect/rpc. */
 export interface Coding {

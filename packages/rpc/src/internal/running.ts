@@ -105,6 +105,11 @@ export class Clients {
     return client
   }
 
+  /** Tells that a call of a client runs, if it is known by its id. */
+  isRunning(replyTo: string, id: string | undefined): boolean {
+    return id !== undefined && this.#byReplyTo.get(replyTo)?.calls.has(id) === true
+  }
+
   byId(id: number): Client | undefined {
     return this.#byId.get(id)
   }

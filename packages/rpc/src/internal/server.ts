@@ -24,7 +24,7 @@ import * as Semaphore from "effect/Semaphore"
 import * as Stream from "effect/Stream"
 import * as SubscriptionRef from "effect/SubscriptionRef"
 import type { OwnType } from "./envelope.ts"
-import { bytes, coding, deadlineOf } from "./envelope.ts"
+import { attemptHeader, attemptOf, bytes, coding, deadlineOf, headersOf } from "./envelope.ts"
 import type { Client, Fate, Running } from "./running.ts"
 import { Clients } from "./running.ts"
 import type { ServiceNames } from "./service.ts"
@@ -34,6 +34,7 @@ import { Tombstones } from "./tombstones.ts"
 export interface ServerOptions {
   readonly service: ServiceNames
   readonly concurrency: number
+  readonly maxAttempts: number
   readonly drainTimeout: number
   readonly livenessInterval: number
 }
@@ -50,6 +51,9 @@ type Handle = (clientId: number, message: FromClientEncoded) => Effect.Effect<vo
 // An idle client is looked after in every so-manieth sweep.
 const idleSweeps = 15
 
+// How long an acknowledgement has to leave for the broker.
+const ackMillis = 10
+
 const isInterrupt = ({ exit }: ResponseExitEncoded): boolean =>
   // A binary serialization has encoded the exit.
   exit instanceof Uint8Array ||
@@ -57,7 +61,7 @@ const isInterrupt = ({ exit }: ResponseExitEncoded): boolean =>
 
 /** Makes the server's side of a service. */
 export const make = Effect.fnUntraced(function*(
-  { concurrency, drainTimeout, livenessInterval, service }: ServerOptions
+  { concurrency, drainTimeout, livenessInterval, maxAttempts, service }: ServerOptions
 ): Effect.fn.Return<ServerSide, AmqpError, AmqpConnection | RpcSerialization | Scope.Scope> {
   const serialization = yield* RpcSerialization
   const { contentType, decode, encode } = coding(serialization)
@@ -84,6 +88,8 @@ export const make = Effect.fnUntraced(function*(
   const running = Latch.makeUnsafe(false)
   /** The running calls are given up. */
   let isOver = false
+  /** The queue itself counts how often a request was taken. */
+  const isCounted = service.queue.arguments["x-queue-type"] === "quorum"
   let lastControlName = ""
   const replyTo = (): string => lastControlName = SubscriptionRef.getUnsafe(controlName) ?? lastControlName
 
@@ -191,6 +197,66 @@ export const make = Effect.fnUntraced(function*(
     )
   }
 
+  /** Answers a request that no server answers, however often it is taken. */
+  const giveUpPoison = (
+    { properties: { correlationId } }: Delivery,
+    client: string,
+    attempts: number
+  ): Effect.Effect<void, AmqpConsumer.HandlerDecision> =>
+    Effect.logWarning("AMQP RPC server gives up a call that was taken again and again", { ...serverOf, attempts }).pipe(
+      Effect.andThen(replies.publish({
+        routingKey: client,
+        body: bytes(String(attempts)),
+        type: "poison" satisfies OwnType,
+        persistent: false,
+        replyTo: replyTo(),
+        correlationId
+      })),
+      Effect.catchTag("PublishError", ({ isRetryable }) => isRetryable ? AmqpConsumer.giveBack : Effect.void)
+    )
+
+  /** The copies that are put into the queue, until the requests that they stand for are acknowledged. */
+  const copying = new Map<string, Latch.Latch>()
+
+  /**
+   * Puts a copy of a request that was taken before into the queue, which says how often. A server that dies before it has
+   * acknowledged the request leaves both: then it is handled twice, as any call may be.
+   */
+  const takeAgain = (
+    delivery: Delivery,
+    client: string,
+    attempt: number,
+    deadline: number | undefined
+  ): Effect.Effect<void, AmqpConsumer.HandlerDecision> => {
+    const { contentType, correlationId } = delivery.properties
+    const key = `${client} ${correlationId}`
+    const acknowledged = Latch.makeUnsafe(false)
+    copying.set(key, acknowledged)
+    return replies.publish({
+      routingKey: service.queue.name,
+      body: delivery.body,
+      contentType,
+      persistent: false,
+      replyTo: client,
+      correlationId,
+      headers: { ...headersOf(delivery), [attemptHeader]: attempt },
+      ...(deadline === undefined ? {} : { expiration: Math.max(1, Math.ceil(deadline - now())) })
+    }).pipe(
+      Effect.andThen(delivery.ack()),
+      // The copy may come here, and kill this process at once: the acknowledgement is to be on its way by then.
+      Effect.andThen(Effect.sleep(ackMillis)),
+      Effect.catchTag("PublishError", (error) =>
+        error.isRetryable ? AmqpConsumer.giveBack : Effect.andThen(
+          Effect.logWarning("AMQP RPC request could not be counted", { ...serverOf, reason: error.message }),
+          own(clients.of(client), "unknown", correlationId, "")
+        )),
+      Effect.ensuring(Effect.sync(() => {
+        copying.delete(key)
+        acknowledged.openUnsafe()
+      }))
+    )
+  }
+
   const onControl = (client: Client, message: FromClientEncoded, replyTo: string): Effect.Effect<void> => {
     if (message._tag === "Eof" || message._tag === "Ping") return handle(client.id, message)
     if (message._tag === "Request") return Effect.void
@@ -201,6 +267,14 @@ export const make = Effect.fnUntraced(function*(
     return Effect.void
   }
 
+  const receiveRequest = (delivery: Delivery): Effect.Effect<void, AmqpConsumer.HandlerDecision> => {
+    const { correlationId, replyTo } = delivery.properties
+    const copied = copying.size === 0 ? undefined : copying.get(`${replyTo} ${correlationId}`)
+    return copied === undefined
+      ? receive(delivery, true)
+      : copied.whenOpen(Effect.suspend(() => receive(delivery, true)))
+  }
+
   const receive = (delivery: Delivery, isRequest: boolean): Effect.Effect<void, AmqpConsumer.HandlerDecision> => {
     const { correlationId, replyTo, type } = delivery.properties
     if (type !== undefined) return Effect.void
@@ -209,6 +283,13 @@ export const make = Effect.fnUntraced(function*(
     }
     const deadline = isRequest ? deadlineOf(delivery) : undefined
     if (deadline !== undefined && deadline <= now()) return Effect.void
+    if (isRequest && delivery.redelivered) {
+      // It runs here already, and came again because the connection was lost.
+      if (clients.isRunning(replyTo, correlationId)) return Effect.void
+      const attempt = attemptOf(delivery) + (isCounted ? 0 : 1)
+      if (attempt > maxAttempts) return giveUpPoison(delivery, replyTo, attempt - 1)
+      if (!isCounted) return takeAgain(delivery, replyTo, attempt, deadline)
+    }
     let messages: ReadonlyArray<unknown>
     try {
       messages = decode(delivery)
@@ -241,7 +322,7 @@ export const make = Effect.fnUntraced(function*(
     (delivery) => Effect.suspend(() => Effect.ignoreCause(receive(delivery, false), { log: "Warn" })),
     { noAck: true }
   )
-  const consume = AmqpConsumer.make(service.queue, (delivery) => running.whenOpen(receive(delivery, true)), {
+  const consume = AmqpConsumer.make(service.queue, (delivery) => running.whenOpen(receiveRequest(delivery)), {
     concurrency,
     prefetch: concurrency,
     // No handler fails; what is not answered is given back.
@@ -318,7 +399,7 @@ export const make = Effect.fnUntraced(function*(
       Effect.suspend(() => {
         const call = clients.byId(clientId)?.calls.get(String(requestId))
         if (call === undefined) return Effect.succeed(false)
-        if (call.delivery.redelivered) {
+        if (call.delivery.redelivered || attemptOf(call.delivery) > 1) {
           // Another server may have handled it.
           call.isRefused = true
           return Effect.succeed(false)

@@ -21,6 +21,7 @@ export const Wait = Rpc.make("Wait", {
   payload: { id: Schema.String, millis: Schema.Number },
   success: Schema.String
 })
+export const KillServer = Rpc.make("KillServer", { success: Schema.Void })
 export const Die = Rpc.make("Die", { payload: { reason: Schema.String }, success: Schema.Void })
 export const Echo = Rpc.make("Echo", { payload: { text: Schema.String }, success: Schema.String })
 export const Later = Rpc.make("Later", {
@@ -35,9 +36,22 @@ export const Charge = Rpc.make("Charge", {
   success: Schema.String
 }).middleware(AmqpRpc.AtMostOnce)
 
-export class Calc
-  extends RpcGroup.make(Add, Take, Count, CountThenFail, Never, Wait, Die, Echo, Later, Large, WhoAmI, TraceId, Charge)
-{}
+export class Calc extends RpcGroup.make(
+  Add,
+  Take,
+  Count,
+  CountThenFail,
+  Never,
+  Wait,
+  KillServer,
+  Die,
+  Echo,
+  Later,
+  Large,
+  WhoAmI,
+  TraceId,
+  Charge
+) {}
 
 /** What handlers have done. */
 export class Journal extends Context.Service<Journal, {
@@ -77,6 +91,7 @@ export const handlers = (server = "server") =>
       CountThenFail: ({ to }) => Stream.concat(Stream.range(1, to), Stream.fail(new NotEnough({ have: to }))),
       Never: ({ id }) => noting(id, Effect.never),
       Wait: ({ id, millis }) => noting(id, Effect.as(Effect.sleep(millis), server)),
+      KillServer: () => Effect.andThen(Effect.sync(() => process.kill(process.pid, "SIGKILL")), Effect.never),
       Die: ({ reason }) => Effect.die(new Error(reason)),
       Echo: ({ text }) => Effect.succeed(text),
       Later: ({ millis, n }) => Effect.as(Effect.sleep(millis), n),

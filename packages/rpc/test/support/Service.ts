@@ -79,7 +79,12 @@ export const client = Effect.fnUntraced(function*(options: Options & AmqpRpc.Cli
   const calls = yield* RpcClient.make(Calc).pipe(
     Effect.provideContext(Context.merge(context, Context.make(Scope.Scope, scope)))
   )
-  return { ...calls, name, close: Scope.close(scope, Exit.void) }
+  return {
+    ...calls,
+    name,
+    protocol: Context.get(context, RpcClient.Protocol),
+    close: Scope.close(scope, Exit.void)
+  }
 })
 
 /** Lets everything happen that needs no time. */
