@@ -76,6 +76,8 @@ export class ConsumerMetrics {
   readonly #gauge: Metric.Metric<number, unknown>
   readonly #counters: ReadonlyArray<readonly [Metric.Metric<number, unknown>, () => number]>
   readonly #told: Array<number>
+  /** How long handlers ran that succeeded since the last flush. */
+  readonly #handledMillis: Array<number> = []
   #toldInProgress = 0
 
   delivered = 0
@@ -121,12 +123,15 @@ export class ConsumerMetrics {
 
   /** Records how long a handler ran. */
   handled(millis: number, hasFailed: boolean): void {
-    const duration = hasFailed ? this.#failedDuration : this.#duration
-    duration.updateUnsafe(millis / 1000, this.#context)
+    if (hasFailed) this.#failedDuration.updateUnsafe(millis / 1000, this.#context)
+    else this.#handledMillis.push(millis)
   }
 
   /** Hands over what was counted since the last flush. */
   flush(): void {
+    const handledMillis = this.#handledMillis
+    for (let i = 0; i < handledMillis.length; i++) this.#duration.updateUnsafe(handledMillis[i]! / 1000, this.#context)
+    handledMillis.length = 0
     for (let i = 0; i < this.#counters.length; i++) {
       const [counter, read] = this.#counters[i]!
       const count = read()

@@ -8,8 +8,8 @@ import * as FiberSet from "effect/FiberSet"
 import type * as Scope from "effect/Scope"
 import * as Monotonic from "../monotonic.ts"
 
-/** Asks for it; what is urgent does not wait. */
-export type Pace = (isUrgent: boolean) => void
+/** Asks for it. */
+export type Pace = () => void
 
 /** Makes the pace of an action; what was asked for and not done when the scope ends is not done. */
 export const make = (action: () => void, millis: number): Effect.Effect<Pace, never, Scope.Scope> =>
@@ -18,22 +18,17 @@ export const make = (action: () => void, millis: number): Effect.Effect<Pace, ne
     const runFork = yield* FiberSet.makeRuntime<never>()
     let doneAt = Number.NEGATIVE_INFINITY
     let isAsked = false
-    let isWaiting = false
     const act = (now: number): void => {
       isAsked = false
       doneAt = now
       action()
     }
-    const onOver = Effect.sync(() => {
-      isWaiting = false
-      if (isAsked) act(Monotonic.millis(clock))
-    })
-    return (isUrgent) => {
+    const onOver = Effect.sync(() => act(Monotonic.millis(clock)))
+    return () => {
+      if (isAsked) return
       const now = Monotonic.millis(clock)
-      if (isUrgent || now - doneAt >= millis) return act(now)
+      if (now - doneAt >= millis) return act(now)
       isAsked = true
-      if (isWaiting) return
-      isWaiting = true
       runFork(Effect.andThen(Effect.sleep(doneAt + millis - now), onOver))
     }
   })

@@ -280,7 +280,11 @@ const begin = Effect.fnUntraced(function*<T, E, R>(
         metrics.handled(now - startedAt, hasFailed)
       }
     },
-    flush: () => pace(on?.acknowledgements.isPressing === true)
+    flush() {
+      // The broker waits for these, and for no metric.
+      if (on?.acknowledgements.isPressing === true) on.acknowledgements.flush()
+      pace()
+    }
   })
   const metrics: ConsumerMetrics = new ConsumerMetrics(queue, context, () => dispatcher.running)
   const intake = yield* portions.intake((content, arrivedAt) => dispatcher.offer(content, arrivedAt))

@@ -77,6 +77,8 @@ class Destination {
   returned = 0
   nacked = 0
   republished = 0
+  /** How long publishes took that were confirmed since the last flush. */
+  readonly #confirmedMillis: Array<number> = []
   /** By the tag of the reason. */
   readonly #sentByError = new Map<string, Metric.Counter<number>>()
   readonly #attributes: Record<string, string>
@@ -110,7 +112,7 @@ class Destination {
   settled(outcome: Outcome, millis: number): void {
     if (outcome === undefined) {
       this.confirmed++
-      this.#duration.updateUnsafe(millis / 1000, this.#context)
+      this.#confirmedMillis.push(millis)
       return
     }
     this.failed++
@@ -125,6 +127,11 @@ class Destination {
   }
 
   flush(): void {
+    const confirmedMillis = this.#confirmedMillis
+    for (let i = 0; i < confirmedMillis.length; i++) {
+      this.#duration.updateUnsafe(confirmedMillis[i]! / 1000, this.#context)
+    }
+    confirmedMillis.length = 0
     if (this.confirmed > 0) this.#sent.updateUnsafe(this.confirmed, this.#context)
     for (const [field, counter] of this.#counters) {
       if (this[field] === 0) continue
@@ -156,6 +163,8 @@ export class PublisherMetrics {
   readonly #exchanges: Set<string>
   /** Most publishers publish to one exchange. */
   #last: { readonly exchange: string; readonly destination: Destination } | undefined
+  /** Of the confirms since the last flush. */
+  readonly #latencies: Array<number> = []
   #told: QueueCounts | undefined
   #isDue = false
 
@@ -199,18 +208,26 @@ export class PublisherMetrics {
 
   /** Records one confirm of one or many messages: the milliseconds since the oldest of them was written. */
   latency(millis: number): void {
-    this.#latency.updateUnsafe(millis, this.#context)
+    this.#latencies.push(millis)
   }
 
-  /** Hears that counts may have changed, and hands them over when the driver's callback is over. */
+  /**
+   * Hears that counts may have changed, and hands them over when the driver's callback is over, and those whom it wakes
+   * have run, and what they wrote has left: the broker can work on that meanwhile.
+   */
   changed(): void {
     if (this.#isDue) return
     this.#isDue = true
-    this.#wakeLater(this.#flush)
+    this.#wakeLater(this.#flushLater)
   }
+
+  readonly #flushLater = (): void => this.#wakeLater(this.#flush)
 
   readonly #flush = (): void => {
     this.#isDue = false
+    const latencies = this.#latencies
+    for (let i = 0; i < latencies.length; i++) this.#latency.updateUnsafe(latencies[i]!, this.#context)
+    latencies.length = 0
     for (const destination of this.#destinations.values()) destination.flush()
     const counts = this.#counts()
     const told = this.#told

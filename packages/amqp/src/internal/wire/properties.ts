@@ -162,7 +162,9 @@ export const readableHeaders = (properties: WireProperties): Headers | undefined
 /** Says that a header may be there, without reading any: the property `headers` of what was received reads them all. */
 export const mayHaveHeader = (properties: WireProperties, name: string): boolean => {
   const { rawHeaders } = properties
-  return rawHeaders === undefined ? properties.headers?.[name] !== undefined : asBuffer(rawHeaders).includes(name)
+  if (rawHeaders === undefined) return properties.headers?.[name] !== undefined
+  // Many clients write a table without entries.
+  return rawHeaders.byteLength > name.length && asBuffer(rawHeaders).includes(name)
 }
 
 const asBuffer = (bytes: Uint8Array): Buffer =>
