@@ -1,9 +1,10 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Exit, Latch, Layer, Scope } from "effect"
+import { Effect, Exit, Latch, Layer, Scope, Stream } from "effect"
 import type { AmqpDriver } from "effect-amqp"
 import { AmqpConsumer, CurrentDriver } from "effect-amqp"
 import { AmqpMemory } from "effect-amqp-memory"
 import { pass, settled } from "effect-amqp-test-rig/VirtualTime"
+import type { Delivery } from "effect-amqp/AmqpDelivery"
 import { onMemory, ready, send, work } from "../support/Consuming.ts"
 
 /** Notes each acknowledgement that is written: its tag, and `…` in front of it where it is for all up to that. */
@@ -228,6 +229,28 @@ describe("the acknowledgements of a consumer", () => {
         Layer.effect(CurrentDriver.CurrentDriver, Effect.map(CurrentDriver.CurrentDriver, deaf)),
         AmqpMemory.layer
       )
+    )
+  })
+
+  it.effect("that a reader of a stream writes are for all up to it, unless a message below is still open", () => {
+    const written: Array<string> = []
+    return noted(
+      written,
+      Effect.gen(function*() {
+        yield* send("a", "b", "c", "d", "e")
+        const open: Array<Delivery> = []
+        yield* AmqpConsumer.stream(work).pipe(
+          Stream.take(5),
+          Stream.runForEach((delivery) => {
+            open.push(delivery)
+            // The second one stays open until the fourth is acknowledged.
+            if (delivery.deliveryTag === 2) return Effect.void
+            const acknowledged = delivery.deliveryTag === 4 ? [delivery, open[1]!] : [delivery]
+            return Effect.forEach(acknowledged, (one) => one.ack(), { discard: true })
+          })
+        )
+        assert.deepStrictEqual([written, yield* out], [["…1", "3", "4", "…2", "…5"], 0])
+      })
     )
   })
 })

@@ -82,6 +82,34 @@ describe("A writer of frames", () => {
     }
   })
 
+  it("keeps of acknowledgements of many in a row only the last, where nothing else stands between them", () => {
+    const { endTurn, writer, written } = make()
+    const ack = (channel: number, deliveryTag: number, multiple: boolean) =>
+      definitions.encodeMethod(definitions.BasicAck, channel, { deliveryTag, multiple })
+    writer.ack(1, 1, true)
+    writer.ack(1, 2, true)
+    writer.ack(1, 4, false)
+    writer.ack(2, 7, true)
+    writer.ack(1, 5, true)
+    writer.nack(1, 6, false, true)
+    writer.ack(1, 8, true)
+    endTurn()
+    writer.ack(1, 9, true)
+    endTurn()
+    assert.deepStrictEqual(
+      written(),
+      Buffer.concat([
+        ack(1, 2, true),
+        ack(1, 4, false),
+        ack(2, 7, true),
+        ack(1, 5, true),
+        definitions.encodeMethod(definitions.BasicNack, 1, { deliveryTag: 6, multiple: false, requeue: true }),
+        ack(1, 8, true),
+        ack(1, 9, true)
+      ])
+    )
+  })
+
   it("writes acknowledgements with the same bytes as amqplib", () => {
     const { endTurn, written, writer } = make()
     const expected: Array<Buffer> = []

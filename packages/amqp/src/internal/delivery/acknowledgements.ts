@@ -28,6 +28,10 @@ export class Acknowledgements {
   #settledUpTo = 0
   /** Tags that were delivered and are not settled, in their order; empty unless {@link delivered} is called. */
   readonly #outstanding = new Set<number>()
+  /** The last tag that was told of. */
+  #told = 0
+  /** All tags below it are settled. */
+  #lowest = 1
   /** Tags that the next flush acknowledges. */
   #due: Array<number> = []
 
@@ -94,12 +98,22 @@ export class Acknowledgements {
   /** Notes a delivery, whose acknowledgement may be put off with {@link ackSoon}. */
   delivered(tag: number): void {
     this.#outstanding.add(tag)
+    this.#told = tag
   }
 
   /** Writes `basic.ack`; returns `false` if the channel is gone, or if an acknowledgement of many settled the tag. */
   ack(tag: number, multiple: boolean): boolean {
-    return tag > this.#settledUpTo &&
-      this.#settled(tag, multiple, !this.#isReleased && this.#channel.ackUnsafe(tag, multiple))
+    if (tag <= this.#settledUpTo) return false
+    // With nothing open below it says the same, and the writer keeps of many in a row only the last.
+    const upTo = multiple || (this.#due.length === 0 && tag <= this.#told && this.#lowestOpen() === tag)
+    return this.#settled(tag, multiple, !this.#isReleased && this.#channel.ackUnsafe(tag, upTo))
+  }
+
+  /** The first tag that is not settled of those that were told of; the next one if all are. */
+  #lowestOpen(): number {
+    // A set that is emptied from its front is slow to find its first.
+    while (this.#lowest <= this.#told && !this.#outstanding.has(this.#lowest)) this.#lowest++
+    return this.#lowest
   }
 
   /** Writes `basic.nack`; otherwise as {@link ack}. */
@@ -136,8 +150,7 @@ export class Acknowledgements {
     if (due.length === 0) return
     this.#due = []
     if (due.length === 1) return this.#ackDue(due[0]!, false, 1)
-    const { done, value } = this.#outstanding.values().next()
-    const lowest = done === true ? Number.POSITIVE_INFINITY : value
+    const lowest = this.#told === 0 ? Number.POSITIVE_INFINITY : this.#lowestOpen()
     let upTo = 0
     let below = 0
     for (const tag of due) {

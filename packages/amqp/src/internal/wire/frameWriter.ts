@@ -60,6 +60,9 @@ export class FrameWriter {
   /** Up to here the buffer has been handed to the socket, and may not be touched. */
   #start = 0
   #end = 0
+  /** Behind the last acknowledgement that was written into this buffer, and the channel of that. */
+  #ackEnd = 0
+  #ackChannel = 0
   #isScheduled = false
   #isCorked = false
   /** Bytes that were handed to the corked socket. */
@@ -126,9 +129,21 @@ export class FrameWriter {
   }
 
   ack(channel: number, tag: number, multiple: boolean): void {
+    if (multiple && this.#isAckLast(channel)) {
+      // It acknowledges what the one before does.
+      writeAck(this.#buffer, channel, tag, multiple, this.#end - acknowledgementSize)
+      return
+    }
     this.#reserve(acknowledgementSize)
     this.#end = writeAck(this.#buffer, channel, tag, multiple, this.#end)
+    this.#ackEnd = this.#end
+    this.#ackChannel = channel
     this.#scheduleFlush()
+  }
+
+  /** Says that the last frame that was written and has not left acknowledges something on this channel. */
+  #isAckLast(channel: number): boolean {
+    return this.#ackEnd === this.#end && this.#ackEnd > this.#start && this.#ackChannel === channel
   }
 
   nack(channel: number, tag: number, multiple: boolean, requeue: boolean): void {
@@ -173,6 +188,7 @@ export class FrameWriter {
     this.#buffer = Buffer.allocUnsafeSlow(Math.max(bufferSize, size))
     this.#start = 0
     this.#end = 0
+    this.#ackEnd = 0
   }
 
   #writeBody(channel: number, body: Uint8Array): void {
