@@ -558,7 +558,9 @@ export class SetupAbandoned extends Reason("SetupAbandoned")<{
     return false
   }
   override get message(): string {
-    return `${this.sessions} sessions running ended while this was under way, so it is not tried again; the last one: ` +
+    return `${
+      this.sessions === 1 ? "a session" : `${this.sessions} sessions running`
+    } ended while this was under way, so it is not tried again; the last one: ` +
       (this.last._tag === "ConnectionLost" ? codeAndText(this.last) : this.last.message)
   }
 }

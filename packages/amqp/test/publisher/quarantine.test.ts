@@ -387,3 +387,74 @@ describe("a message that the broker nacks", () => {
     { arbitrary: { runs: 25 } }
   )
 })
+
+describe("many messages that each close the connection", () => {
+  const bad = (n: number) => paid("x", { messageId: `bad-${n}`, priority: n % 256, headers: { [`header-${n}`]: n } })
+
+  const poisoned = (count: number) =>
+    Effect.gen(function*() {
+      const broker = yield* AmqpMemory.AmqpMemory
+      for (let n = 0; n < count; n++) {
+        yield* broker.refuse({ on: "publish", messageId: `bad-${n}`, replyCode: 541, replyText: "INTERNAL_ERROR" })
+      }
+      return broker
+    })
+
+  it.effect.each([0, 5])(
+    "do not end a connection with %s retries, nor a neighbour, and each fails itself",
+    (max) =>
+      Effect.gen(function*() {
+        const count = 30
+        yield* poisoned(count)
+        const connection = yield* AmqpConnection.AmqpConnection
+        const one = yield* AmqpPublisher.make({ confirmTimeout: "10 minutes" })
+        const other = yield* AmqpPublisher.make({ confirmTimeout: "10 minutes" })
+        const queue = yield* AmqpChannel.AmqpChannel
+        yield* pass(5000)
+        const failing = yield* begin(
+          Effect.flip(one.publishAll([
+            ...Array.from({ length: 100 }, (_, n) => paid(n, { messageId: `good-${n}` })),
+            ...Array.from({ length: count }, (_, n) => bad(n))
+          ]))
+        )
+        const added = yield* begin(AmqpPublisher.make())
+        yield* pass(120_000, 250)
+        const { confirmed, failures } = yield* Fiber.join(failing)
+        assert.strictEqual(confirmed, 100)
+        assert.strictEqual(failures.length, count)
+        for (const { error } of failures) {
+          assert.deepInclude(error.reason, { _tag: "ConnectionLost", isCulprit: true })
+        }
+        assert.strictEqual((yield* connection.state)._tag, "Connected")
+        yield* Fiber.join(added)
+        for (const publisher of [one, other]) yield* publisher.publish(paid("y"))
+        yield* queue.checkQueue(Virtual.invoices)
+      }).pipe(
+        Effect.scoped,
+        Effect.provide(Virtual.layer({ connection: { sessions: "shared", retry: { interval: "1 second", max } } }))
+      )
+  )
+
+  it.effect("that come without an end do not end it either", () =>
+    Effect.gen(function*() {
+      const count = 100
+      yield* poisoned(count)
+      const connection = yield* AmqpConnection.AmqpConnection
+      const publisher = yield* AmqpPublisher.AmqpPublisher
+      const fibers: Array<Fiber.Fiber<PublishError.PublishError, void>> = []
+      for (let n = 0; n < count; n++) {
+        fibers.push(yield* begin(Effect.flip(publisher.publish(bad(n)))))
+        yield* pass(500, 100)
+      }
+      yield* pass(60_000, 250)
+      for (const fiber of fibers) {
+        const { reason } = yield* Fiber.join(fiber)
+        assert.include(["ConnectionLost", "ConfirmTimeout"], reason._tag)
+      }
+      assert.strictEqual((yield* connection.state)._tag, "Connected")
+      yield* publisher.publish(paid("y"))
+    }).pipe(
+      Effect.scoped,
+      Effect.provide(Virtual.layer({ connection: { retry: { interval: "1 second", max: 5 } } }))
+    ))
+})

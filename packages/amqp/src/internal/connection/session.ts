@@ -36,6 +36,11 @@ export class Session {
   readonly queues = new DeclaredQueues()
   /** How many operations wait for the broker's answer: any of them may be what the broker closes the connection for. */
   asking = 0
+  /**
+   * The broker ended the session while messages were on their way that may be why. Their publishers find out which, and
+   * nobody else pays for it: neither the retry budget, nor a setup that was under way.
+   */
+  isBlamedOnMessages = false
   /** Whose turn it is to be alone, of the messages of all publishers that may have this session ended. */
   readonly trial = new Trial()
 

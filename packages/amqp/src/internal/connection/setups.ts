@@ -103,16 +103,26 @@ export const make = (about: About): Effect.Effect<Setups> =>
     }
 
     /** The session ended during the setup, which may be why. */
-    const judgeEnding = (entry: Entry, own: AmqpError | undefined, ended: AmqpError, isAlone: boolean) => {
+    const judgeEnding = (entry: Entry, own: AmqpError | undefined, session: Session, isAlone: boolean) => {
       if (entry.progress._tag === "Settled") return Effect.void
+      const ended = session.ended!
       const { registration } = entry
+      // Where messages may be the cause, a setup is not: it is only not to be waited for without an end.
+      if (
+        session.isBlamedOnMessages &&
+        !(isWaitedFor(registration) && now() - entry.progress.since >= healingMillis(session.heartbeat))
+      ) return Effect.void
       const endings = entry.progress.endings + 1
       entry.progress = { ...entry.progress, endings }
       const operation = own?.operation ?? ended.operation
       const isWaiting = isWaitedFor(registration)
       // The broker hung up on what this setup asked of it, alone as it was, and would do so on every session.
       const isRefused = isAlone && isWaiting && ended.reason._tag === "ConnectionLost" && !ended.isRetryable
-      const limit = isWaiting || isAccusation(ended) ? endingsUntilFailed : silentEndingsUntilFailed
+      const limit = session.isBlamedOnMessages
+        ? 0
+        : isWaiting || isAccusation(ended)
+        ? endingsUntilFailed
+        : silentEndingsUntilFailed
       if (!isRefused && endings < limit) return Effect.void
       const last = refine(ended.reason)
       return giveUp(
@@ -182,7 +192,7 @@ export const make = (about: About): Effect.Effect<Setups> =>
         if (!entries.includes(entry)) return
         const error = Exit.findErrorOption(exit)
         const failure = error._tag === "Some" ? error.value : undefined
-        if (!session.isAlive) return yield* judgeEnding(entry, failure, session.ended!, isAlone)
+        if (!session.isAlive) return yield* judgeEnding(entry, failure, session, isAlone)
         const healing = healingMillis(session.heartbeat)
         const waited = now() - since
         // Only a maker that still waits may be told of what will pass: a component at work has no way back.

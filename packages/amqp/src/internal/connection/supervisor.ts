@@ -69,6 +69,8 @@ interface Ended {
   readonly uptime: number | undefined
   /** A setup keeps the outage open, however long the session lasted. */
   readonly isOutageOpen: boolean
+  /** The broker ended the session for what a publisher wrote, as far as anybody can tell. */
+  readonly isBlamedOnMessages: boolean
 }
 
 /** Makes a supervisor that is idle until started; everything it holds ends with the scope. */
@@ -134,6 +136,7 @@ export const make = Effect.fnUntraced(function*(
     }
     const waiting = phase._tag === "Waiting" ? phase.next : undefined
     if (waiting !== undefined) phase = { _tag: "Live", session }
+    session.trial.open()
     yield* setState({ ...connected, role })
     // Whoever waited for the session finds the state as it is.
     if (waiting !== undefined) Deferred.doneUnsafe(waiting, Effect.succeed(session))
@@ -168,7 +171,12 @@ export const make = Effect.fnUntraced(function*(
       // The end of the session's scope would take away what is yet to be judged, and it would not count.
       yield* setups.judged
     }
-    return { cause: session.ended!, uptime, isOutageOpen: setups.isOutageOpen(since) } satisfies Ended
+    return {
+      cause: session.ended!,
+      uptime,
+      isOutageOpen: setups.isOutageOpen(since),
+      isBlamedOnMessages: session.isBlamedOnMessages
+    } satisfies Ended
   })
 
   // One line for each new cause of an outage: the same line every second would hide the others.
@@ -176,7 +184,10 @@ export const make = Effect.fnUntraced(function*(
 
   /** Waits for what the budget says comes next; fails because it says that nothing does. */
   const pause = Effect.fnUntraced(function*(budget: RetryBudget, cause: AmqpError) {
-    const delay = yield* budget.next(cause)
+    yield* wait(budget, cause, yield* budget.next(cause))
+  })
+
+  const wait = Effect.fnUntraced(function*(budget: RetryBudget, cause: AmqpError, delay: Duration.Duration) {
     if (budget.purpose === "retry") {
       yield* setState({ _tag: "Reconnecting", role, attempt: budget.attempts + 1, cause, nextDelay: delay })
     }
@@ -221,7 +232,7 @@ export const make = Effect.fnUntraced(function*(
     yield* setState({ _tag: "Connecting", role, attempt: 1 })
     let ended: Ended = yield* cycle(budget)
     // A session that nobody has seen ends no start-up: it is one more attempt that failed.
-    while (ended.uptime === undefined) {
+    while (ended.uptime === undefined && !ended.isBlamedOnMessages) {
       yield* pause(budget, ended.cause)
       ended = yield* cycle(budget)
     }
@@ -235,7 +246,11 @@ export const make = Effect.fnUntraced(function*(
       const steadiness = yield* RetryBudgets.steadiness(options.schedules, ended.cause)
       // There was no outage before the first session that it would have to end.
       const isSteady = (ended.uptime ?? 0) >= (isFirst ? steadiness.firstDelay : steadiness.millis)
-      if (isSteady && !ended.isOutageOpen) {
+      if (ended.isBlamedOnMessages) {
+        // The broker answers, and each message ends a few sessions at most: a producer's mistakes end no connection.
+        budget = yield* RetryBudgets.afresh(options.schedules)
+        yield* wait(budget, ended.cause, Duration.millis(steadiness.millis))
+      } else if (isSteady && !ended.isOutageOpen) {
         budget = yield* RetryBudgets.afresh(options.schedules)
         yield* setState({ _tag: "Reconnecting", role, attempt: 1, cause: ended.cause, nextDelay: Duration.zero })
       } else {

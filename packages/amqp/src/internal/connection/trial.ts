@@ -11,6 +11,14 @@ export class Trial {
   readonly #holders = new Set<object>()
   readonly #waiters = new Set<() => void>()
   #since = 0
+  /** Every setup of the session has run. What a message costs is to cost none of them. */
+  #isOpen = false
+
+  /** Lets turns begin. */
+  open(): void {
+    this.#isOpen = true
+    this.#tell()
+  }
 
   /** The message whose turn it is, if it is the turn of one only. */
   get only(): object | undefined {
@@ -20,6 +28,7 @@ export class Trial {
 
   /** When the next turn begins at the latest, if that is not now. */
   heldUntil(now: number): number | undefined {
+    if (!this.#isOpen) return (Math.floor(now / turnMillis) + 1) * turnMillis
     return this.#holders.size === 0 || now - this.#since >= turnMillis ? undefined : this.#since + turnMillis
   }
 
@@ -30,7 +39,10 @@ export class Trial {
 
   /** Ends the turn of a message, if it had one; those who wait are told once. */
   end(holder: object): void {
-    if (!this.#holders.delete(holder) || this.#holders.size > 0) return
+    if (this.#holders.delete(holder) && this.#holders.size === 0) this.#tell()
+  }
+
+  #tell(): void {
     const waiters = Array.from(this.#waiters)
     this.#waiters.clear()
     for (const told of waiters) told()

@@ -197,6 +197,7 @@ export class PublishQueue implements Holder {
       if (entry.returned === undefined || entry.state === "Abandoned") open.push(entry)
       else this.#roster.settle(entry, Outcomes.unroutable(entry, entry.returned))
     }
+    if (open.length > 0 && Culprits.isHangUp(error)) at.session.isBlamedOnMessages = true
     const culprit = this.#culprit(error, open, at.session)
     this.#at = { _tag: "Off", wasReplaced: at.isDraining || culprit !== undefined, session: at.session }
     this.#endTurns(at.session, open, error)
