@@ -82,10 +82,20 @@ describe("A writer of frames", () => {
     }
   })
 
+  const ack = (channel: number, deliveryTag: number, multiple: boolean) =>
+    definitions.encodeMethod(definitions.BasicAck, channel, { deliveryTag, multiple })
+
+  it("keeps an acknowledgement that one of many behind it does not cover", () => {
+    const { endTurn, writer, written } = make()
+    writer.ack(1, 10, false)
+    writer.ack(1, 5, true)
+    writer.ack(1, 7, true)
+    endTurn()
+    assert.deepStrictEqual(written(), Buffer.concat([ack(1, 10, false), ack(1, 7, true)]))
+  })
+
   it("keeps of acknowledgements of many in a row only the last, where nothing else stands between them", () => {
     const { endTurn, writer, written } = make()
-    const ack = (channel: number, deliveryTag: number, multiple: boolean) =>
-      definitions.encodeMethod(definitions.BasicAck, channel, { deliveryTag, multiple })
     writer.ack(1, 1, true)
     writer.ack(1, 2, true)
     writer.ack(1, 4, false)

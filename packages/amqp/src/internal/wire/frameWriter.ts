@@ -60,9 +60,10 @@ export class FrameWriter {
   /** Up to here the buffer has been handed to the socket, and may not be touched. */
   #start = 0
   #end = 0
-  /** Behind the last acknowledgement that was written into this buffer, and the channel of that. */
+  /** Behind the last acknowledgement that was written into this buffer, and the channel and the tag of that. */
   #ackEnd = 0
   #ackChannel = 0
+  #ackTag = 0
   #isScheduled = false
   #isCorked = false
   /** Bytes that were handed to the corked socket. */
@@ -129,15 +130,17 @@ export class FrameWriter {
   }
 
   ack(channel: number, tag: number, multiple: boolean): void {
-    if (multiple && this.#isAckLast(channel)) {
+    if (multiple && this.#isAckLast(channel) && tag > this.#ackTag) {
       // It acknowledges what the one before does.
       writeAck(this.#buffer, channel, tag, multiple, this.#end - acknowledgementSize)
+      this.#ackTag = tag
       return
     }
     this.#reserve(acknowledgementSize)
     this.#end = writeAck(this.#buffer, channel, tag, multiple, this.#end)
     this.#ackEnd = this.#end
     this.#ackChannel = channel
+    this.#ackTag = tag
     this.#scheduleFlush()
   }
 
