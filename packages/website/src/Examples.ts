@@ -42,6 +42,9 @@ export const examplesIn = (module: string, text: string): ReadonlyArray<Example>
       const line = lineOf(text, begins)
       const name = start === 0 ? "the module" : explained(text.slice(start + comment.length))
       const code = statement ?? block?.replace(/^ *\* ?/gm, "")
+      if (statement?.startsWith("`") === true) {
+        throw new Error(`${module}:${line} ${name}: @example has code as it is, without back quotes`)
+      }
       if (code === undefined) throw new Error(`${module}:${line} ${name}: @example has no code`)
       return { module, line, name, code, isLine: statement !== undefined }
     })

@@ -71,4 +71,11 @@ describe("an example", () => {
       "math.ts:3 add: @example has no code"
     )
   })
+
+  it("in back quotes is refused, because editors show them inside of a block of code", () => {
+    assert.throws(
+      () => Examples.examplesIn("math.ts", "\n/**\n * @example `add(1, 1)`\n */\nexport const add = 1"),
+      "math.ts:3 add: @example has code as it is, without back quotes"
+    )
+  })
 })

@@ -59,7 +59,7 @@ export interface Service {
    * the node, of which there is none by default, the broker ends the connection with 530 and RabbitMQ's text; RabbitMQ
    * 3.10 knows no limit of a node. Channels that are open stay.
    *
-   * @example `yield* broker.limitChannels({ user: 10 })`
+   * @example yield* broker.limitChannels({ user: 10 })
    * @since 0.2.0
    */
   readonly limitChannels: (
