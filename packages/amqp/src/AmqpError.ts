@@ -45,6 +45,10 @@ export class AuthenticationRefused extends Reason("AuthenticationRefused")<{
   }
   override get message(): string {
     const refused = `${render(this.address)} refused the credentials (${this.replyText})`
+    if (this.replyText.includes("authentication mechanism EXTERNAL")) {
+      return `${refused}. EXTERNAL takes the user from the client's certificate: set tls.cert and tls.key, and add a user ` +
+        `of the name that the broker's ssl_cert_login_from finds in the certificate`
+    }
     // These two say what to do.
     return /SASL mechanism|before log-in/.test(this.replyText)
       ? refused

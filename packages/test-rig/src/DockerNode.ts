@@ -58,6 +58,8 @@ export const make = Effect.fnUntraced(function*(
       `${files.basic}:/etc/rabbitmq/conf.d/99-test-rig.conf:ro`,
       "--volume",
       `${files.advanced}:/etc/rabbitmq/advanced.config:ro`,
+      "--volume",
+      `${files.plugins}:/etc/rabbitmq/enabled_plugins:ro`,
       image
     ],
     "5 minutes"

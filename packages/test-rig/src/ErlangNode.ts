@@ -110,7 +110,7 @@ const prepare = Effect.fnUntraced(function*(
   const cookie = membership?.cookie ?? (yield* uniqueCookie)
   const files = yield* Effect.tryPromise({
     try: async () => ({
-      ...await prepareDirectory(keeper.directory, installation, cookie),
+      ...await prepareDirectory(keeper.directory, installation, cookie, configuration.plugins ?? []),
       configuration: await NodeConfiguration.write(
         keeper.directory,
         configuration,
@@ -131,7 +131,7 @@ const prepare = Effect.fnUntraced(function*(
     RABBITMQ_ADVANCED_CONFIG_FILE: files.configuration.advanced,
     RABBITMQ_MNESIA_BASE: join(keeper.directory, "data"),
     RABBITMQ_LOG_BASE: join(keeper.directory, "log"),
-    RABBITMQ_ENABLED_PLUGINS_FILE: files.enabledPlugins,
+    RABBITMQ_ENABLED_PLUGINS_FILE: files.configuration.plugins,
     RABBITMQ_GENERATED_CONFIG_DIR: join(keeper.directory, "generated"),
     RABBITMQ_PID_FILE: join(keeper.directory, "pid"),
     RABBITMQ_NODE_IP_ADDRESS: "127.0.0.1",
@@ -179,6 +179,12 @@ const prepare = Effect.fnUntraced(function*(
       running = undefined
     })
     return whileRunning(started, "The node", Probe.speaksAmqp("127.0.0.1", port)).pipe(
+      // RabbitMQ opens the listener for TLS after the other.
+      Effect.andThen(
+        tlsPort === undefined
+          ? Effect.void
+          : whileRunning(started, "The node, by TLS,", Probe.listens("127.0.0.1", tlsPort))
+      ),
       Effect.catch((error) =>
         Effect.ignore(kill).pipe(
           Effect.andThen(Effect.promise(() => lastWords(keeper.directory, name))),
@@ -220,40 +226,43 @@ interface RunningProcess {
 const prepareDirectory = async (
   directory: string,
   installation: RabbitMqInstallation.RabbitMqInstallation,
-  cookie: string
+  cookie: string,
+  plugins: ReadonlyArray<string>
 ) => {
   const files = {
     home: join(directory, "home"),
     rabbitmq: join(directory, "rabbitmq"),
-    environment: join(directory, "rabbitmq-env.conf"),
-    enabledPlugins: join(directory, "enabled_plugins")
+    environment: join(directory, "rabbitmq-env.conf")
   }
   await mkdir(files.home)
   const cookieFile = join(files.home, ".erlang.cookie")
   await writeFile(cookieFile, cookie)
   await chmod(cookieFile, 0o400)
   await writeFile(files.environment, "")
-  await writeFile(files.enabledPlugins, "[].\n")
-  await shadow(installation, files.rabbitmq)
+  await shadow(installation, files.rabbitmq, plugins)
   return files
 }
 
 // Half of a node's boot is spent searching the code paths of plugins that it does not use. A tree that links only to
-// what the application `rabbit` needs boots twice as fast.
+// what the application `rabbit` and the enabled plugins need boots twice as fast.
 const shadow = async (
   installation: RabbitMqInstallation.RabbitMqInstallation,
-  directory: string
+  directory: string,
+  enabled: ReadonlyArray<string>
 ): Promise<void> => {
   const seenFromHere = join(installation.root, installation.home)
   await mkdir(join(directory, "plugins"), { recursive: true })
   await cp(join(seenFromHere, "sbin"), join(directory, "sbin"), { recursive: true, dereference: true })
   await symlink(join(installation.home, "escript"), join(directory, "escript"))
-  for (const plugin of await neededPlugins(join(seenFromHere, "plugins"))) {
+  for (const plugin of await neededPlugins(join(seenFromHere, "plugins"), enabled)) {
     await symlink(join(installation.home, "plugins", plugin), join(directory, "plugins", plugin))
   }
 }
 
-const neededPlugins = async (directory: string): Promise<ReadonlyArray<string>> => {
+const neededPlugins = async (
+  directory: string,
+  enabled: ReadonlyArray<string>
+): Promise<ReadonlyArray<string>> => {
   const plugins = new Map<string, { readonly directory: string; readonly needs: ReadonlyArray<string> }>()
   const names = await readdir(directory)
   for (const name of names) {
@@ -270,7 +279,7 @@ const neededPlugins = async (directory: string): Promise<ReadonlyArray<string>> 
     }
   }
   const needed = new Set<string>()
-  const pending = ["rabbit"]
+  const pending = ["rabbit", ...enabled]
   for (let name = pending.pop(); name !== undefined; name = pending.pop()) {
     const plugin = plugins.get(name)
     if (plugin !== undefined && !needed.has(plugin.directory)) {

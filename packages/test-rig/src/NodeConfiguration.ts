@@ -14,6 +14,8 @@ export interface NodeConfiguration {
   readonly tls?: Tls | undefined
   /** Further entries of `rabbitmq.conf`. */
   readonly settings?: Readonly<Record<string, string | number | boolean>> | undefined
+  /** Plugins of RabbitMQ's own that are enabled, such as `rabbitmq_auth_mechanism_ssl`. */
+  readonly plugins?: ReadonlyArray<string> | undefined
 }
 
 /**
@@ -49,6 +51,8 @@ export interface Files {
   readonly basic: string
   /** `advanced.config` */
   readonly advanced: string
+  /** `enabled_plugins` */
+  readonly plugins: string
 }
 
 /**
@@ -59,7 +63,11 @@ export const write = async (
   configuration: NodeConfiguration,
   tlsListener: string | undefined
 ): Promise<Files> => {
-  const files: Files = { basic: join(directory, "rabbitmq.conf"), advanced: join(directory, "advanced.config") }
+  const files: Files = {
+    basic: join(directory, "rabbitmq.conf"),
+    advanced: join(directory, "advanced.config"),
+    plugins: join(directory, "enabled_plugins")
+  }
   const lines = Object.entries(configuration.settings ?? {}).map(([key, value]) => `${key} = ${value}`)
   const { tls } = configuration
   if (tls !== undefined && tlsListener !== undefined) {
@@ -81,6 +89,7 @@ export const write = async (
   await writeFile(files.basic, `${lines.join("\n")}\n`)
   const terms = limitSettings(configuration.limits ?? {}).map(([key, value]) => `{${key}, ${value}}`)
   await writeFile(files.advanced, `[{rabbit, [${terms.join(", ")}]}].\n`)
+  await writeFile(files.plugins, `[${(configuration.plugins ?? []).join(", ")}].\n`)
   return files
 }
 
