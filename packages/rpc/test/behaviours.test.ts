@@ -5,10 +5,11 @@ import { AmqpRpc } from "effect-amqp-rpc"
 import * as Patience from "effect-amqp-test-rig/Patience"
 import { describeWithSharedBroker } from "effect-amqp-test-rig/RabbitMqSuite"
 import * as SharedRabbitMq from "effect-amqp-test-rig/SharedRabbitMq"
-import { RpcClient, RpcSerialization, RpcServer, RpcTest } from "effect/rpc"
+import { RpcClient, RpcSerialization, RpcTest } from "effect/rpc"
 import { behaviours } from "./support/Behaviours.ts"
 import type { Transport } from "./support/Behaviours.ts"
 import { Calc, handlers, journal } from "./support/Calc.ts"
+import { serverLayer } from "./support/Ends.ts"
 
 const inMemory: Transport = (test) =>
   Effect.flatMap(RpcTest.makeClient(Calc), test).pipe(
@@ -28,13 +29,7 @@ const overAmqp = (
   Effect.flatMap(RpcClient.make(Calc), test).pipe(
     Effect.scoped,
     Effect.provide(AmqpRpc.layerClient(calc, { deadline: Patience.limit }).pipe(Layer.provide(connection()))),
-    Effect.provide(
-      RpcServer.layer(Calc).pipe(
-        Layer.provide(handlers()),
-        Layer.provide(AmqpRpc.layerServer(calc)),
-        Layer.provide(connection())
-      )
-    ),
+    Effect.provide(serverLayer("server", calc).pipe(Layer.provide(connection()))),
     Effect.provide(serialization),
     Effect.provide(journal)
   )

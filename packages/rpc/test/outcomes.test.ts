@@ -3,28 +3,28 @@ import { Effect, Exit, Random, Stream } from "effect"
 import type { Fiber } from "effect"
 import { AmqpMemory } from "effect-amqp-memory"
 import { TestClock } from "effect/testing"
-import { begin, client, exitOf, failureOf, lines, pass, run, server, settle } from "./support/Service.ts"
+import * as Service from "./support/Service.ts"
 
 describe("the outcomes of calls", () => {
   it.effect("are 10,000 right answers to 10,000 calls whose answers come in any order", () =>
-    run(Effect.gen(function*() {
-      yield* server({ name: "a", concurrency: 6000 })
-      yield* server({ name: "b", concurrency: 6000 })
-      const { Later } = yield* client()
+    Service.run(Effect.gen(function*() {
+      yield* Service.server({ name: "a", concurrency: 6000 })
+      yield* Service.server({ name: "b", concurrency: 6000 })
+      const { Later } = yield* Service.client()
       const calls: Array<Fiber.Fiber<number, unknown>> = []
       for (let n = 0; n < 10_000; n++) {
         calls.push(yield* Effect.forkChild(Later({ n, millis: yield* Random.nextIntBetween(0, 2000) })))
       }
-      yield* pass(4)
-      const exits = yield* Effect.forEach(calls, exitOf)
+      yield* Service.pass(4)
+      const exits = yield* Effect.forEach(calls, Service.exitOf)
       assert.deepStrictEqual(exits.filter((exit, n) => !Exit.isSuccess(exit) || exit.value !== n), [])
     })))
 
   it.effect("do not wait for a confirm that the answer beats", () =>
-    run(Effect.gen(function*() {
+    Service.run(Effect.gen(function*() {
       const broker = yield* AmqpMemory.AmqpMemory
-      yield* server()
-      const { Add, Count } = yield* client()
+      yield* Service.server()
+      const { Add, Count } = yield* Service.client()
       yield* broker.withholdConfirms
       assert.strictEqual(yield* Add({ a: 1, b: 2 }), 3)
       assert.strictEqual(yield* Stream.runCount(Count({ to: 1000 })), 1000)
@@ -32,15 +32,15 @@ describe("the outcomes of calls", () => {
     })))
 
   it.effect("are the same when confirms come late, in batches and out of order", () =>
-    run(Effect.gen(function*() {
+    Service.run(Effect.gen(function*() {
       const broker = yield* AmqpMemory.AmqpMemory
-      yield* server()
-      const { Add } = yield* client()
+      yield* Service.server()
+      const { Add } = yield* Service.client()
       yield* broker.reorderConfirms(7)
-      const calls = yield* Effect.forEach(Array.from({ length: 100 }), (_, a) => begin(Add({ a, b: 1 })))
-      yield* pass(1)
+      const calls = yield* Effect.forEach(Array.from({ length: 100 }), (_, a) => Service.begin(Add({ a, b: 1 })))
+      yield* Service.pass(1)
       assert.deepStrictEqual(
-        yield* Effect.forEach(calls, exitOf),
+        yield* Effect.forEach(calls, Service.exitOf),
         Array.from({ length: 100 }, (_, a) => Exit.succeed(a + 1))
       )
       yield* broker.releaseConfirms
@@ -51,11 +51,11 @@ describe("the outcomes of calls", () => {
   const operationTimeout = 5
 
   const scenario = (frames: number) =>
-    run(Effect.gen(function*() {
+    Service.run(Effect.gen(function*() {
       const broker = yield* AmqpMemory.AmqpMemory
-      yield* server({ name: "a", drainTimeout: "1 second" })
-      yield* server({ name: "b", drainTimeout: "1 second" })
-      const { Charge, Count, Echo, Wait } = yield* client({ deadline: `${deadline} seconds` })
+      yield* Service.server({ name: "a", drainTimeout: "1 second" })
+      yield* Service.server({ name: "b", drainTimeout: "1 second" })
+      const { Charge, Count, Echo, Wait } = yield* Service.client({ deadline: `${deadline} seconds` })
       const before = yield* broker.operations
       yield* broker.cutAfter(frames)
       const unary: Array<Fiber.Fiber<string, unknown>> = []
@@ -67,30 +67,30 @@ describe("the outcomes of calls", () => {
         charges.push(yield* Effect.forkChild(Charge({ id: `charge ${i}`, millis: 300 })))
         streams.push(yield* Effect.forkChild(Stream.runCollect(Count({ to: 250 }))))
         yield* TestClock.adjust("20 millis")
-        yield* settle
+        yield* Service.settle
       }
-      yield* pass(deadline + operationTimeout)
+      yield* Service.pass(deadline + operationTimeout)
       const all: ReadonlyArray<Fiber.Fiber<unknown, unknown>> = [...unary, ...charges, ...streams]
-      const exits = yield* Effect.forEach(all, exitOf)
+      const exits = yield* Effect.forEach(all, Service.exitOf)
       for (const exit of exits) {
         if (Exit.isFailure(exit)) {
           assert.include(
             ["OutcomeUnknown", "DeadlineExceeded", "NoServer", "NotSent"],
-            failureOf(exit)?._tag,
+            Service.failureOf(exit)?._tag,
             `after ${frames} frames: ${String(exit.cause)}`
           )
         }
       }
       for (let i = 0; i < 4; i++) {
-        const echo = yield* exitOf(unary[2 * i]!)
+        const echo = yield* Service.exitOf(unary[2 * i]!)
         if (Exit.isSuccess(echo)) assert.strictEqual(echo.value, `echo ${i}`)
-        const stream = yield* exitOf(streams[i]!)
+        const stream = yield* Service.exitOf(streams[i]!)
         if (Exit.isSuccess(stream)) {
           assert.deepStrictEqual(stream.value, Array.from({ length: 250 }, (_, n) => n + 1), `after ${frames} frames`)
         }
-        const began = (yield* lines).filter((line) => line.endsWith(` began charge ${i}`)).length
+        const began = (yield* Service.lines).filter((line) => line.endsWith(` began charge ${i}`)).length
         assert.isAtMost(began, 1, `after ${frames} frames`)
-        if (Exit.isSuccess(yield* exitOf(charges[i]!))) assert.strictEqual(began, 1)
+        if (Exit.isSuccess(yield* Service.exitOf(charges[i]!))) assert.strictEqual(began, 1)
       }
       return { operations: (yield* broker.operations) - before, failed: exits.filter(Exit.isFailure).length }
     }))

@@ -1,14 +1,16 @@
 import { assert, it } from "@effect/vitest"
-import { Context, Effect, Exit, Fiber, Layer, Scope } from "effect"
+import { Context, Effect, Exit, Fiber, Layer } from "effect"
+import type { Scope } from "effect"
 import { AmqpConnection } from "effect-amqp"
 import { AmqpRpc } from "effect-amqp-rpc"
 import * as Patience from "effect-amqp-test-rig/Patience"
 import { describeWithSharedBroker } from "effect-amqp-test-rig/RabbitMqSuite"
 import * as SharedRabbitMq from "effect-amqp-test-rig/SharedRabbitMq"
-import { RpcClient, RpcSerialization, RpcServer } from "effect/rpc"
+import { RpcSerialization } from "effect/rpc"
 import { spawn } from "node:child_process"
 import { fileURLToPath } from "node:url"
-import { Calc, handlers, Journal, journal } from "./support/Calc.ts"
+import { Journal, journal } from "./support/Calc.ts"
+import * as Ends from "./support/Ends.ts"
 
 const calc = AmqpRpc.service("calc")
 const program = fileURLToPath(new URL("support/process.ts", import.meta.url))
@@ -34,23 +36,10 @@ const amqp = (url: string) =>
     AmqpConnection.layer({ endpoints: url, operationTimeout: Patience.limit })
   )
 
-const client = Effect.fnUntraced(function*(url: string) {
-  const context = yield* Layer.build(
-    AmqpRpc.layerClient(calc, { deadline: Patience.limit }).pipe(Layer.provide(amqp(url)))
-  )
-  return yield* RpcClient.make(Calc).pipe(Effect.provideContext(context))
-})
+const client = (url: string) => Ends.client("client", { service: calc, amqp: amqp(url), deadline: Patience.limit })
 
-const server = Effect.fnUntraced(function*(url: string, name: string) {
-  const scope = yield* Scope.fork(yield* Effect.scope)
-  yield* RpcServer.layer(Calc).pipe(
-    Layer.provide(handlers(name)),
-    Layer.provide(AmqpRpc.layerServer(calc, { concurrency: 256, drainTimeout: Patience.limit })),
-    Layer.provide(amqp(url)),
-    Layer.buildWithScope(scope)
-  )
-  return { close: Scope.close(scope, Exit.void) }
-})
+const server = (url: string, name: string) =>
+  Ends.server(name, { service: calc, amqp: amqp(url), concurrency: 256, drainTimeout: Patience.limit })
 
 const withBroker = <A, E>(test: (url: string) => Effect.Effect<A, E, Journal | Scope.Scope>) =>
   SharedRabbitMq.make.pipe(

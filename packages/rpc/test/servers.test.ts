@@ -4,63 +4,51 @@ import type { Fiber } from "effect"
 import { AmqpMemory } from "effect-amqp-memory"
 import { AmqpRpc } from "effect-amqp-rpc"
 import { TestClock } from "effect/testing"
-import {
-  begin,
-  client,
-  exitOf,
-  failureOf,
-  kill,
-  lines,
-  pass,
-  patientCalc,
-  run,
-  server,
-  settle
-} from "./support/Service.ts"
+import * as Service from "./support/Service.ts"
 
 describe("a service without a server", () => {
   it.effect("fails a call within two round trips: nobody has it", () =>
-    run(Effect.gen(function*() {
+    Service.run(Effect.gen(function*() {
       const broker = yield* AmqpMemory.AmqpMemory
-      const { Add } = yield* client()
+      const { Add } = yield* Service.client()
       yield* broker.setLatency("100 millis")
-      const call = yield* begin(Effect.flip(Add({ a: 1, b: 2 })))
+      const call = yield* Service.begin(Effect.flip(Add({ a: 1, b: 2 })))
       yield* TestClock.adjust("400 millis")
-      yield* settle
-      const error = yield* exitOf(call)
+      yield* Service.settle
+      const error = yield* Service.exitOf(call)
       assert.isTrue(Exit.isSuccess(error) && AmqpRpc.isNoServer(error.value))
       assert.isFalse(Exit.isSuccess(error) && AmqpRpc.isOutcomeUnknown(error.value))
     })))
 
   it.effect("keeps a call until a server comes, if it is to wait", () =>
-    run(Effect.gen(function*() {
-      const { Add } = yield* client({ service: patientCalc })
-      const call = yield* begin(Add({ a: 1, b: 2 }))
-      yield* pass(5)
+    Service.run(Effect.gen(function*() {
+      const { Add } = yield* Service.client({ service: Service.patientCalc })
+      const call = yield* Service.begin(Add({ a: 1, b: 2 }))
+      yield* Service.pass(5)
       assert.isUndefined(call.pollUnsafe())
-      yield* server({ service: patientCalc })
-      yield* settle
-      assert.deepStrictEqual(yield* exitOf(call), Exit.succeed(3))
+      yield* Service.server({ service: Service.patientCalc })
+      yield* Service.settle
+      assert.deepStrictEqual(yield* Service.exitOf(call), Exit.succeed(3))
     })))
 
   it.effect("fails a call that waits at its deadline, and no server handles it later", () =>
-    run(Effect.gen(function*() {
-      const { Wait } = yield* client({ service: patientCalc, deadline: "10 seconds" })
-      const call = yield* begin(Wait({ id: "late", millis: 10 }))
-      yield* pass(9)
+    Service.run(Effect.gen(function*() {
+      const { Wait } = yield* Service.client({ service: Service.patientCalc, deadline: "10 seconds" })
+      const call = yield* Service.begin(Wait({ id: "late", millis: 10 }))
+      yield* Service.pass(9)
       assert.isUndefined(call.pollUnsafe())
-      yield* pass(2)
-      const failure = failureOf(yield* exitOf(call))
+      yield* Service.pass(2)
+      const failure = Service.failureOf(yield* Service.exitOf(call))
       assert.deepInclude(failure, { _tag: "DeadlineExceeded", millis: 10_000, wasSent: true })
-      yield* server({ service: patientCalc })
-      yield* pass(1)
-      assert.deepStrictEqual(yield* lines, [])
+      yield* Service.server({ service: Service.patientCalc })
+      yield* Service.pass(1)
+      assert.deepStrictEqual(yield* Service.lines, [])
     })))
 
   it.effect("fails a call again when its last server has left", () =>
-    run(Effect.gen(function*() {
-      const { Add } = yield* client()
-      const { close } = yield* server()
+    Service.run(Effect.gen(function*() {
+      const { Add } = yield* Service.client()
+      const { close } = yield* Service.server()
       assert.strictEqual(yield* Add({ a: 1, b: 2 }), 3)
       yield* close
       assert.isTrue(AmqpRpc.isNoServer(yield* Effect.flip(Add({ a: 1, b: 2 }))))
@@ -69,55 +57,55 @@ describe("a service without a server", () => {
 
 describe("the end of a server", () => {
   it.effect("waits for its running calls, and takes no more", () =>
-    run(Effect.gen(function*() {
-      const { Wait } = yield* client()
-      const first = yield* server({ name: "first" })
-      const call = yield* begin(Wait({ id: "running", millis: 3000 }))
-      yield* server({ name: "second" })
-      const closing = yield* begin(first.close)
-      const other = yield* begin(Wait({ id: "other", millis: 100 }))
-      yield* pass(2)
-      assert.deepStrictEqual(yield* exitOf(other), Exit.succeed("second"))
+    Service.run(Effect.gen(function*() {
+      const { Wait } = yield* Service.client()
+      const first = yield* Service.server({ name: "first" })
+      const call = yield* Service.begin(Wait({ id: "running", millis: 3000 }))
+      yield* Service.server({ name: "second" })
+      const closing = yield* Service.begin(first.close)
+      const other = yield* Service.begin(Wait({ id: "other", millis: 100 }))
+      yield* Service.pass(2)
+      assert.deepStrictEqual(yield* Service.exitOf(other), Exit.succeed("second"))
       assert.isUndefined(closing.pollUnsafe())
-      yield* pass(2)
-      assert.deepStrictEqual(yield* exitOf(call), Exit.succeed("first"))
+      yield* Service.pass(2)
+      assert.deepStrictEqual(yield* Service.exitOf(call), Exit.succeed("first"))
       assert.isDefined(closing.pollUnsafe())
     })))
 
   it.effect("gives back what it has not answered in time, and another server answers it", () =>
-    run(Effect.gen(function*() {
-      const { Wait } = yield* client()
-      const first = yield* server({ name: "first", drainTimeout: "2 seconds" })
-      const call = yield* begin(Wait({ id: "long", millis: 8000 }))
-      yield* server({ name: "second" })
-      yield* begin(first.close)
-      yield* pass(3)
-      assert.deepStrictEqual(yield* lines, ["first began long", "first interrupted long", "second began long"])
-      yield* pass(9)
-      assert.deepStrictEqual(yield* exitOf(call), Exit.succeed("second"))
+    Service.run(Effect.gen(function*() {
+      const { Wait } = yield* Service.client()
+      const first = yield* Service.server({ name: "first", drainTimeout: "2 seconds" })
+      const call = yield* Service.begin(Wait({ id: "long", millis: 8000 }))
+      yield* Service.server({ name: "second" })
+      yield* Service.begin(first.close)
+      yield* Service.pass(3)
+      assert.deepStrictEqual(yield* Service.lines, ["first began long", "first interrupted long", "second began long"])
+      yield* Service.pass(9)
+      assert.deepStrictEqual(yield* Service.exitOf(call), Exit.succeed("second"))
     })))
 
   it.effect("fails what cannot be given back, because it has begun for good: the outcome is unknown", () =>
-    run(Effect.gen(function*() {
-      const { Charge, Count } = yield* client()
-      const first = yield* server({ name: "first", drainTimeout: "2 seconds" })
-      const charge = yield* begin(Charge({ id: "card", millis: 60_000 }))
-      const stream = yield* begin(Stream.runForEach(Count({ to: 1_000_000 }), () => Effect.sleep("10 millis")))
-      yield* server({ name: "second" })
-      yield* begin(first.close)
-      yield* pass(3)
-      assert.strictEqual(failureOf(yield* exitOf(charge))?._tag, "OutcomeUnknown")
-      assert.strictEqual(failureOf(yield* exitOf(stream))?._tag, "OutcomeUnknown")
-      assert.notInclude(yield* lines, "second began card")
+    Service.run(Effect.gen(function*() {
+      const { Charge, Count } = yield* Service.client()
+      const first = yield* Service.server({ name: "first", drainTimeout: "2 seconds" })
+      const charge = yield* Service.begin(Charge({ id: "card", millis: 60_000 }))
+      const stream = yield* Service.begin(Stream.runForEach(Count({ to: 1_000_000 }), () => Effect.sleep("10 millis")))
+      yield* Service.server({ name: "second" })
+      yield* Service.begin(first.close)
+      yield* Service.pass(3)
+      assert.strictEqual(Service.failureOf(yield* Service.exitOf(charge))?._tag, "OutcomeUnknown")
+      assert.strictEqual(Service.failureOf(yield* Service.exitOf(stream))?._tag, "OutcomeUnknown")
+      assert.notInclude(yield* Service.lines, "second began card")
     })))
 
   it.effect("fails no call while three servers are replaced, one after the other", () =>
-    run(Effect.gen(function*() {
-      const { Wait } = yield* client()
+    Service.run(Effect.gen(function*() {
+      const { Wait } = yield* Service.client()
       let servers = [
-        yield* server({ name: "s0" }),
-        yield* server({ name: "s1" }),
-        yield* server({ name: "s2" })
+        yield* Service.server({ name: "s0" }),
+        yield* Service.server({ name: "s1" }),
+        yield* Service.server({ name: "s2" })
       ]
       const calls: Array<Fiber.Fiber<string, unknown>> = []
       const load = { isOver: false }
@@ -130,71 +118,71 @@ describe("the end of a server", () => {
         })
       )
       for (let i = 3; i < 6; i++) {
-        yield* pass(3)
+        yield* Service.pass(3)
         const [oldest, ...others] = servers
-        const closing = yield* begin(oldest!.close)
-        yield* pass(3)
+        const closing = yield* Service.begin(oldest!.close)
+        yield* Service.pass(3)
         assert.isDefined(closing.pollUnsafe())
-        servers = [...others, yield* server({ name: `s${i}` })]
+        servers = [...others, yield* Service.server({ name: `s${i}` })]
       }
       load.isOver = true
-      yield* pass(5)
+      yield* Service.pass(5)
       assert.isAbove(calls.length, 300)
-      const exits = yield* Effect.forEach(calls, exitOf)
+      const exits = yield* Effect.forEach(calls, Service.exitOf)
       assert.deepStrictEqual(exits.filter(Exit.isFailure), [])
     })))
 })
 
 describe("the death of a server", () => {
   it.effect("costs a call nothing: another server answers it", () =>
-    run(Effect.gen(function*() {
-      const { Wait } = yield* client()
-      const first = yield* server({ name: "first" })
-      const call = yield* begin(Wait({ id: "call", millis: 3000 }))
-      yield* server({ name: "second" })
-      yield* pass(1)
-      yield* kill(first.name)
-      yield* pass(5)
-      assert.deepStrictEqual(yield* exitOf(call), Exit.succeed("second"))
+    Service.run(Effect.gen(function*() {
+      const { Wait } = yield* Service.client()
+      const first = yield* Service.server({ name: "first" })
+      const call = yield* Service.begin(Wait({ id: "call", millis: 3000 }))
+      yield* Service.server({ name: "second" })
+      yield* Service.pass(1)
+      yield* Service.kill(first.name)
+      yield* Service.pass(5)
+      assert.deepStrictEqual(yield* Service.exitOf(call), Exit.succeed("second"))
     })))
 
   it.effect("fails a call that must not be repeated within seconds, and no other server handles it", () =>
-    run(Effect.gen(function*() {
-      const { Charge } = yield* client()
-      const first = yield* server({ name: "first" })
-      const call = yield* begin(Charge({ id: "card", millis: 60_000 }))
-      yield* server({ name: "second" })
-      yield* kill(first.name)
-      yield* pass(5)
-      assert.strictEqual(failureOf(yield* exitOf(call))?._tag, "OutcomeUnknown")
-      assert.notInclude(yield* lines, "second began card")
+    Service.run(Effect.gen(function*() {
+      const { Charge } = yield* Service.client()
+      const first = yield* Service.server({ name: "first" })
+      const call = yield* Service.begin(Charge({ id: "card", millis: 60_000 }))
+      yield* Service.server({ name: "second" })
+      yield* Service.kill(first.name)
+      yield* Service.pass(5)
+      assert.strictEqual(Service.failureOf(yield* Service.exitOf(call))?._tag, "OutcomeUnknown")
+      assert.notInclude(yield* Service.lines, "second began card")
     })))
 
   it.effect("fails a stream that has begun within seconds: parts would come twice from another server", () =>
-    run(Effect.gen(function*() {
-      const { Count } = yield* client()
-      const first = yield* server({ name: "first" })
+    Service.run(Effect.gen(function*() {
+      const { Count } = yield* Service.client()
+      const first = yield* Service.server({ name: "first" })
       let count = 0
-      const call = yield* begin(Stream.runForEach(Count({ to: 1_000_000 }), () => {
+      const call = yield* Service.begin(Stream.runForEach(Count({ to: 1_000_000 }), () => {
         count++
         return count % 100 === 0 ? Effect.sleep("10 millis") : Effect.void
       }))
-      yield* server({ name: "second" })
-      yield* pass(1)
-      yield* kill(first.name)
-      yield* pass(6)
-      assert.strictEqual(failureOf(yield* exitOf(call))?._tag, "OutcomeUnknown")
+      yield* Service.server({ name: "second" })
+      yield* Service.pass(1)
+      yield* Service.kill(first.name)
+      yield* Service.pass(6)
+      assert.strictEqual(Service.failureOf(yield* Service.exitOf(call))?._tag, "OutcomeUnknown")
       assert.isAbove(count, 100)
     })))
 
   it.effect("fails the calls of the last server within seconds, because the queue goes with it", () =>
-    run(Effect.gen(function*() {
-      const { Wait } = yield* client()
-      const first = yield* server({ name: "first" })
-      const call = yield* begin(Wait({ id: "call", millis: 60_000 }))
-      yield* pass(1)
-      yield* kill(first.name)
-      yield* pass(12)
-      assert.strictEqual(failureOf(yield* exitOf(call))?._tag, "OutcomeUnknown")
+    Service.run(Effect.gen(function*() {
+      const { Wait } = yield* Service.client()
+      const first = yield* Service.server({ name: "first" })
+      const call = yield* Service.begin(Wait({ id: "call", millis: 60_000 }))
+      yield* Service.pass(1)
+      yield* Service.kill(first.name)
+      yield* Service.pass(12)
+      assert.strictEqual(Service.failureOf(yield* Service.exitOf(call))?._tag, "OutcomeUnknown")
     })))
 })

@@ -1,14 +1,15 @@
 /**
  * Clients and servers of one service on the memory broker, each with a connection of its own, in virtual time.
  */
-import { Cause, Context, Effect, Exit, Layer, Scope } from "effect"
+import { Cause, Effect, Exit, Layer, Scope } from "effect"
 import type { Fiber } from "effect"
 import { AmqpConnection } from "effect-amqp"
 import { AmqpMemory } from "effect-amqp-memory"
 import { AmqpRpc, CallError } from "effect-amqp-rpc"
-import { RpcClient, RpcSerialization, RpcServer } from "effect/rpc"
+import { RpcSerialization } from "effect/rpc"
 import { TestClock } from "effect/testing"
-import { Calc, handlers, Journal, journal } from "./Calc.ts"
+import { Journal, journal } from "./Calc.ts"
+import * as Ends from "./Ends.ts"
 
 export const calc = AmqpRpc.service("calc")
 export const patientCalc = AmqpRpc.service("calc", { whenNoServer: "wait" })
@@ -52,40 +53,23 @@ export const run = <A, E>(
     return yield* exit
   }).pipe(Effect.provide(journal), Effect.provide(AmqpMemory.layerWith(options)))
 
-/** Starts a server in a scope of its own, which is closed with the test's at the latest. */
-export const server = Effect.fnUntraced(function*(options: Options & AmqpRpc.ServerOptions = {}) {
-  const name = options.name ?? "server"
-  const scope = yield* Scope.fork(yield* Effect.scope)
-  yield* RpcServer.layer(Calc).pipe(
-    Layer.provide(handlers(name)),
-    Layer.provide(AmqpRpc.layerServer(options.service ?? calc, options)),
-    Layer.provide(options.serialization ?? RpcSerialization.layerJson),
-    Layer.provide(connection(name, options)),
-    Layer.buildWithScope(scope)
-  )
-  yield* settle
-  return { name, close: Scope.close(scope, Exit.void) }
-})
+const amqp = (name: string, options: Options) =>
+  Layer.merge(options.serialization ?? RpcSerialization.layerJson, connection(name, options))
 
-/** Makes a client in a scope of its own, which is closed with the test's at the latest. */
-export const client = Effect.fnUntraced(function*(options: Options & AmqpRpc.ClientOptions = {}) {
+/** Starts a server, which is there when this returns. */
+export const server = (options: Options & AmqpRpc.ServerOptions = {}) => {
+  const name = options.name ?? "server"
+  return Effect.tap(
+    Ends.server(name, { ...options, service: options.service ?? calc, amqp: amqp(name, options) }),
+    settle
+  )
+}
+
+/** Makes a client. */
+export const client = (options: Options & AmqpRpc.ClientOptions = {}) => {
   const name = options.name ?? "client"
-  const scope = yield* Scope.fork(yield* Effect.scope)
-  const context = yield* AmqpRpc.layerClient(options.service ?? calc, options).pipe(
-    Layer.provide(options.serialization ?? RpcSerialization.layerJson),
-    Layer.provide(connection(name, options)),
-    Layer.buildWithScope(scope)
-  )
-  const calls = yield* RpcClient.make(Calc).pipe(
-    Effect.provideContext(Context.merge(context, Context.make(Scope.Scope, scope)))
-  )
-  return {
-    ...calls,
-    name,
-    protocol: Context.get(context, RpcClient.Protocol),
-    close: Scope.close(scope, Exit.void)
-  }
-})
+  return Ends.client(name, { ...options, service: options.service ?? calc, amqp: amqp(name, options) })
+}
 
 /** Lets everything happen that needs no time. */
 export const settle: Effect.Effect<void> = Effect.repeat(Effect.yieldNow, { times: 100 })

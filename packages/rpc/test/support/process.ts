@@ -5,16 +5,15 @@
 import { Console, Effect, Layer, Stream } from "effect"
 import { AmqpConnection } from "effect-amqp"
 import { AmqpRpc } from "effect-amqp-rpc"
-import { RpcClient, RpcSerialization, RpcServer } from "effect/rpc"
-import { Calc, handlers, journal } from "./Calc.ts"
+import { RpcClient, RpcSerialization } from "effect/rpc"
+import { Calc, journal } from "./Calc.ts"
+import { serverLayer } from "./Ends.ts"
 
 const [role, url, name] = process.argv.slice(2)
 const calc = AmqpRpc.service("calc")
 const amqp = Layer.merge(RpcSerialization.layerJson, AmqpConnection.layer({ endpoints: url! }))
 
-const serve = RpcServer.layer(Calc).pipe(
-  Layer.provide(handlers(name!)),
-  Layer.provide(AmqpRpc.layerServer(calc, { concurrency: 256 })),
+const serve = serverLayer(name!, calc, { concurrency: 256 }).pipe(
   Layer.provide([amqp, journal]),
   Layer.tap(() => Console.log("there")),
   Layer.launch
