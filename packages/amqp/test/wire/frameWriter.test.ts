@@ -286,4 +286,69 @@ describe("A writer of frames", () => {
     assert.strictEqual(chunks.length, 0)
     assert.strictEqual(socket.corked, 0)
   })
+
+  it("uses a buffer again when what was in it has left, and not before", () => {
+    const { below, oneOf } = makeRandom(11)
+    const underway: Array<{ readonly bytes: Uint8Array; readonly copy: Buffer; readonly onWritten: () => void }> = []
+    const left: Array<Buffer> = []
+    const buffers = new Set<ArrayBufferLike>()
+    const turns: Array<() => void> = []
+    const expected: Array<Buffer> = []
+    const writer = new FrameWriter(
+      {
+        write(bytes, onWritten) {
+          if (bytes.byteLength > 1) buffers.add(bytes.buffer)
+          underway.push({ bytes, copy: Buffer.from(bytes), onWritten: () => onWritten() })
+          return true
+        },
+        cork() {},
+        uncork() {},
+        writableLength: 0
+      },
+      { frameMax: 4096, schedule: (flush) => turns.push(flush), onWrite() {} }
+    )
+    const leave = (count: number) => {
+      for (const { bytes, copy, onWritten } of underway.splice(0, count)) {
+        assert.isTrue(copy.equals(bytes))
+        left.push(copy)
+        onWritten()
+      }
+    }
+    const bodies = [10, 1000, 3000].map((size) => Buffer.alloc(size, `${size} `))
+    for (let step = 0; step < 5000; step++) {
+      const message = { ...small, body: oneOf(bodies) }
+      writer.publish(1, message)
+      expected.push(byAmqplib(1, message, 4096))
+      if (below(4) === 0) { for (const turn of turns.splice(0)) turn() }
+      if (below(6) === 0) leave(below(underway.length + 1))
+    }
+    for (const turn of turns.splice(0)) turn()
+    leave(underway.length)
+    assert.isTrue(Buffer.concat(left).equals(Buffer.concat(expected)))
+    // 7 MB went through them.
+    assert.isAtMost(buffers.size, 12)
+  })
+
+  it("uses no buffer again of which something did not leave", () => {
+    const buffers: Array<ArrayBufferLike> = []
+    const turns: Array<() => void> = []
+    const writer = new FrameWriter(
+      {
+        write(bytes, onWritten) {
+          buffers.push(bytes.buffer)
+          onWritten(new Error("it is closed"))
+          return true
+        },
+        cork() {},
+        uncork() {},
+        writableLength: 0
+      },
+      { frameMax: 4096, schedule: (flush) => turns.push(flush), onWrite() {} }
+    )
+    for (let step = 0; step < 1000; step++) {
+      writer.publish(1, { ...small, body: Buffer.alloc(1000) })
+      for (const turn of turns.splice(0)) turn()
+    }
+    assert.isAtLeast(new Set(buffers).size, 15)
+  })
 })

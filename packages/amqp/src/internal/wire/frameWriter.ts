@@ -20,7 +20,8 @@ import { headersSize } from "./properties.ts"
 
 /** Where the frames go: a socket. */
 export interface Output {
-  readonly write: (bytes: Uint8Array) => boolean
+  /** Calls back when the bytes have left, in the order of the writes; with an error if they have not. */
+  readonly write: (bytes: Uint8Array, onWritten: (error?: Error | null) => void) => boolean
   readonly cork: () => void
   readonly uncork: () => void
   /** Bytes that it holds and that have not left. */
@@ -42,6 +43,9 @@ export class MessageRefused extends Error {
 
 const bufferSize = 0x10000
 
+// So many full buffers are kept until they have left, to be used again.
+const maxRetired = 4
+
 // To copy a larger body costs more than to hand it to the socket by itself.
 const copyLimit = 0x1000
 
@@ -60,6 +64,10 @@ export class FrameWriter {
   /** Up to here the buffer has been handed to the socket, and may not be touched. */
   #start = 0
   #end = 0
+  /** Full buffers, and how many writes have to be over before each can be used again. */
+  readonly #retired: Array<{ readonly buffer: Buffer; readonly after: number }> = []
+  #writes = 0
+  #written = 0
   /** Behind the last acknowledgement that was written into this buffer, and the channel and the tag of that. */
   #ackEnd = 0
   #ackChannel = 0
@@ -188,10 +196,29 @@ export class FrameWriter {
   #reserve(size: number): void {
     if (this.#buffer.length - this.#end >= size) return
     this.#handOver()
-    this.#buffer = Buffer.allocUnsafeSlow(Math.max(bufferSize, size))
+    if (this.#buffer.length === bufferSize && this.#retired.length < maxRetired) {
+      this.#retired.push({ buffer: this.#buffer, after: this.#writes })
+    }
+    const oldest = this.#retired[0]
+    if (size <= bufferSize && oldest !== undefined && oldest.after <= this.#written) {
+      this.#buffer = oldest.buffer
+      this.#retired.shift()
+    } else this.#buffer = Buffer.allocUnsafeSlow(Math.max(bufferSize, size))
+    this.#rewind()
+  }
+
+  /** Writes from the start of the buffer again. */
+  #rewind(): void {
     this.#start = 0
     this.#end = 0
     this.#ackEnd = 0
+  }
+
+  readonly #onWritten = (error?: Error | null): void => {
+    // What did not leave may still be with the socket.
+    if (error !== undefined && error !== null) return
+    this.#written++
+    if (this.#written === this.#writes && this.#start === this.#end) this.#rewind()
   }
 
   #writeBody(channel: number, body: Uint8Array): void {
@@ -228,7 +255,8 @@ export class FrameWriter {
   }
 
   #write(bytes: Uint8Array): void {
-    if (!this.#output.write(bytes)) this.#isFull = true
+    this.#writes++
+    if (!this.#output.write(bytes, this.#onWritten)) this.#isFull = true
   }
 
   #scheduleFlush(): void {
