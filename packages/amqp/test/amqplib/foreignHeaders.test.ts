@@ -11,44 +11,11 @@ import {
 } from "effect-amqp"
 import * as Patience from "effect-amqp-test-rig/Patience"
 import { encode, type Encoded } from "../../src/internal/wire/encodeMessage.ts"
+import { bodyFrame, entry, headerFrame, long, nested, sized } from "../support/ForeignFrames.ts"
 import * as ScriptedBroker from "../support/ScriptedBroker.ts"
 import * as Shop from "../support/Shop.ts"
 
 const closedByTest = new AmqpError.AmqpError({ operation: "test", reason: new AmqpError.ConnectionClosed() })
-
-const long = (tag: string, value: bigint): Buffer => {
-  const bytes = Buffer.alloc(9)
-  bytes.write(tag)
-  bytes.writeBigInt64BE(value, 1)
-  return bytes
-}
-
-const sized = (tag: string, value: Buffer): Buffer => {
-  const size = Buffer.alloc(5)
-  size.write(tag)
-  size.writeUInt32BE(value.length, 1)
-  return Buffer.concat([size, value])
-}
-
-const entry = (key: string, value: Buffer): Buffer =>
-  Buffer.concat([Buffer.from([key.length]), Buffer.from(key), value])
-
-const nested = (levels: number): Buffer => {
-  let value: Buffer = sized("F", entry("n", Buffer.from("t\u0001")))
-  for (let level = 1; level < levels; level++) value = sized("F", entry("n", value))
-  return value
-}
-
-/** A header frame with these entries as headers, and a type if there is one. */
-const headerFrame = (entries: Buffer, size: number, type?: string): Buffer => {
-  const payload = Buffer.alloc(14 + 4)
-  payload.writeUInt16BE(60, 0)
-  payload.writeUInt32BE(size, 8)
-  payload.writeUInt16BE(type === undefined ? 0x2000 : 0x2020, 12)
-  payload.writeUInt32BE(entries.length, 14)
-  const typed = type === undefined ? [] : [Buffer.from([type.length]), Buffer.from(type)]
-  return ScriptedBroker.frame(2, 1, Buffer.concat([payload, entries, ...typed]))
-}
 
 /** A broker that delivers one message to each consumer that comes. */
 const delivering = (entries: Buffer, body: string, type?: string) =>
@@ -65,8 +32,8 @@ const delivering = (entries: Buffer, body: string, type?: string) =>
           exchange: "",
           routingKey: "q"
         }),
-        headerFrame(entries, body.length, type),
-        ScriptedBroker.frame(3, 1, Buffer.from(body))
+        headerFrame(1, entries, body.length, type),
+        bodyFrame(1, body)
       ]))
       return true
     }
@@ -115,7 +82,7 @@ const passOn = (entries: Buffer) =>
         exchange: "",
         routingKey: "q"
       }),
-      headerFrame(entries, 4),
+      headerFrame(1, entries, 4),
       ScriptedBroker.frame(3, 1, Buffer.from("body"))
     ]))
     const delivery = yield* Effect.raceFirst(Deferred.await(delivered), Deferred.await(ended))

@@ -7,30 +7,7 @@ import * as SharedRabbitMq from "effect-amqp-test-rig/SharedRabbitMq"
 import type { Duplex } from "node:stream"
 import { definitions } from "../support/AmqplibCodec.ts"
 import { logging } from "../support/Consuming.ts"
-import * as ScriptedBroker from "../support/ScriptedBroker.ts"
-
-const long = (tag: string, value: bigint): Buffer => {
-  const bytes = Buffer.alloc(9)
-  bytes.write(tag)
-  bytes.writeBigInt64BE(value, 1)
-  return bytes
-}
-
-const sized = (tag: string, value: Buffer): Buffer => {
-  const size = Buffer.alloc(5)
-  size.write(tag)
-  size.writeUInt32BE(value.length, 1)
-  return Buffer.concat([size, value])
-}
-
-const entry = (key: string, value: Buffer): Buffer =>
-  Buffer.concat([Buffer.from([key.length]), Buffer.from(key), value])
-
-const nested = (levels: number): Buffer => {
-  let value: Buffer = sized("F", entry("n", Buffer.from("t\u0001")))
-  for (let level = 1; level < levels; level++) value = sized("F", entry("n", value))
-  return value
-}
+import { bodyFrame, entry, headerFrame, long, nested, sized } from "../support/ForeignFrames.ts"
 
 const strange: ReadonlyArray<readonly [what: string, value: Buffer]> = [
   ["a timestamp before 1970", long("T", -86_400n)],
@@ -51,11 +28,6 @@ const publishRaw = (url: string, queue: string, entries: Buffer) =>
         const channel = await connection.createChannel()
         const { ch } = channel as unknown as { readonly ch: number }
         const { stream } = (connection as unknown as { readonly connection: { readonly stream: Duplex } }).connection
-        const properties = Buffer.alloc(18)
-        properties.writeUInt16BE(60, 0)
-        properties.writeUInt32BE(2, 8)
-        properties.writeUInt16BE(0x2000, 12)
-        properties.writeUInt32BE(entries.length, 14)
         stream.write(Buffer.concat([
           definitions.encodeMethod(definitions.BasicPublish, ch, {
             ticket: 0,
@@ -64,8 +36,8 @@ const publishRaw = (url: string, queue: string, entries: Buffer) =>
             mandatory: false,
             immediate: false
           }),
-          ScriptedBroker.frame(2, ch, Buffer.concat([properties, entries])),
-          ScriptedBroker.frame(3, ch, Buffer.from("hi"))
+          headerFrame(ch, entries, 2),
+          bodyFrame(ch, "hi")
         ]))
         // Its answer comes when the publish was read.
         await channel.checkQueue(queue)
