@@ -201,7 +201,7 @@ export const make = Effect.fnUntraced(function*(
               })
             )
         }),
-        use
+        (session) => session.single(use(session))
       ))
 
   const launching = yield* Launching

@@ -334,4 +334,27 @@ describe("AmqpChannel", () => {
       assert.strictEqual((yield* reason(AmqpChannel.make({ prefetch: 0 })))._tag, "InvalidMessage")
       yield* AmqpChannel.make({ prefetch: 100 })
     }).pipe(Effect.provide(AmqpConnection.layer()), Effect.provide(AmqpMemory.layer)))
+
+  it.effect("many operations for which the broker ends the connection fail themselves, and do not end it for good", () =>
+    Effect.gen(function*() {
+      const connection = yield* AmqpConnection.AmqpConnection
+      const channel = yield* AmqpChannel.AmqpChannel
+      const declaring = yield* Effect.forkChild(
+        Effect.forEach(
+          Array.from({ length: 20 }, (_, n) => n),
+          (n) =>
+            reason(channel.declareQueue({ name: `q${n}`, arguments: { "x-queue-type": "stream", "x-max-age": "" } }))
+        ),
+        { startImmediately: true }
+      )
+      for (let steps = 0; steps < 400 && declaring.pollUnsafe() === undefined; steps++) {
+        yield* TestClock.adjust("100 millis")
+      }
+      for (const failure of yield* Fiber.join(declaring)) {
+        assert.deepInclude(failure, { _tag: "ConnectionLost", replyCode: 541 })
+      }
+      yield* TestClock.adjust("5 seconds")
+      assert.strictEqual((yield* connection.state)._tag, "Connected")
+      yield* channel.declareQueue({ name: "q" })
+    }).pipe(Effect.provide(Virtual.layer({ connection: { retry: { interval: "1 second", max: 3 } } }))))
 })

@@ -35,3 +35,14 @@ export const refined = (error: AmqpError): AmqpError => {
   const reason = refine(error.reason)
   return reason === error.reason ? error : new AmqpError({ operation: error.operation, reason })
 }
+
+// What is not allowed (530) is about users, virtual hosts and limits.
+const notAllowed = 530
+
+/**
+ * Tells if the broker closed the connection for something that was sent on it, by whichever component. It does so where it
+ * cannot read a message, and where it fails itself as it handles one or an operation.
+ */
+export const isHangUp = ({ reason }: AmqpError): boolean =>
+  reason._tag === "ConnectionLost" && reason.replyCode !== undefined && reason.replyCode >= 500 &&
+  reason.replyCode !== notAllowed

@@ -12,6 +12,7 @@ import { AmqpError, OperationTimeout } from "../../AmqpError.ts"
 import { DeclaredQueues } from "./declaredQueues.ts"
 import type { Goodbyes } from "./goodbyes.ts"
 import type { Lifeline } from "./lifeline.ts"
+import { isHangUp } from "./refusals.ts"
 import { Trial } from "./trial.ts"
 
 const timedOut = (operation: string, deadline: Duration.Duration): AmqpError =>
@@ -37,10 +38,11 @@ export class Session {
   /** How many operations wait for the broker's answer: any of them may be what the broker closes the connection for. */
   asking = 0
   /**
-   * The broker ended the session while messages were on their way that may be why. Their publishers find out which, and
-   * nobody else pays for it: neither the retry budget, nor a setup that was under way.
+   * The broker ended the session while messages or single operations were under way that may be why. They fail for it,
+   * and nobody else pays: neither the retry budget, nor a setup that was under way.
    */
-  isBlamedOnMessages = false
+  isBlamedOnUse = false
+  #operations = 0
   /** Whose turn it is to be alone, of the messages of all publishers that may have this session ended. */
   readonly trial = new Trial()
 
@@ -77,6 +79,24 @@ export class Session {
   /** Why the session ended, once it has. */
   get ended(): AmqpError | undefined {
     return this.#lifeline.ended
+  }
+
+  /** Runs what the broker may end the session for, and what nobody repeats by itself. */
+  single<A, E, R>(operation: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> {
+    return Effect.suspend(() => {
+      this.#operations++
+      return Effect.ensuring(
+        operation,
+        Effect.sync(() => {
+          this.#operations--
+        })
+      )
+    })
+  }
+
+  /** Hears of the end inside the driver's callback. */
+  noteEnd(): void {
+    if (this.#operations > 0 && this.asking > 0 && isHangUp(this.ended!)) this.isBlamedOnUse = true
   }
 
   /** Waits for the session to end. */

@@ -107,9 +107,9 @@ export const make = (about: About): Effect.Effect<Setups> =>
       if (entry.progress._tag === "Settled") return Effect.void
       const ended = session.ended!
       const { registration } = entry
-      // Where messages may be the cause, a setup is not: it is only not to be waited for without an end.
+      // Where a message or a single operation may be the cause, a setup is not: it is only not to be waited for without an end.
       if (
-        session.isBlamedOnMessages &&
+        session.isBlamedOnUse &&
         !(isWaitedFor(registration) && now() - entry.progress.since >= healingMillis(session.heartbeat))
       ) return Effect.void
       const endings = entry.progress.endings + 1
@@ -118,7 +118,7 @@ export const make = (about: About): Effect.Effect<Setups> =>
       const isWaiting = isWaitedFor(registration)
       // The broker hung up on what this setup asked of it, alone as it was, and would do so on every session.
       const isRefused = isAlone && isWaiting && ended.reason._tag === "ConnectionLost" && !ended.isRetryable
-      const limit = session.isBlamedOnMessages
+      const limit = session.isBlamedOnUse
         ? 0
         : isWaiting || isAccusation(ended)
         ? endingsUntilFailed

@@ -69,8 +69,8 @@ interface Ended {
   readonly uptime: number | undefined
   /** A setup keeps the outage open, however long the session lasted. */
   readonly isOutageOpen: boolean
-  /** The broker ended the session for what a publisher wrote, as far as anybody can tell. */
-  readonly isBlamedOnMessages: boolean
+  /** The broker ended the session for a message or a single operation, as far as anybody can tell. */
+  readonly isBlamedOnUse: boolean
 }
 
 /** Makes a supervisor that is idle until started; everything it holds ends with the scope. */
@@ -114,6 +114,7 @@ export const make = Effect.fnUntraced(function*(
       goodbyes: dialled.goodbyes
     })
     dialled.lifeline.whenEnded(() => {
+      session.noteEnd()
       if (phase._tag === "Live" && phase.session === session) {
         phase = { _tag: "Waiting", next: Deferred.makeUnsafe() }
       }
@@ -175,7 +176,7 @@ export const make = Effect.fnUntraced(function*(
       cause: session.ended!,
       uptime,
       isOutageOpen: setups.isOutageOpen(since),
-      isBlamedOnMessages: session.isBlamedOnMessages
+      isBlamedOnUse: session.isBlamedOnUse
     } satisfies Ended
   })
 
@@ -232,7 +233,7 @@ export const make = Effect.fnUntraced(function*(
     yield* setState({ _tag: "Connecting", role, attempt: 1 })
     let ended: Ended = yield* cycle(budget)
     // A session that nobody has seen ends no start-up: it is one more attempt that failed.
-    while (ended.uptime === undefined && !ended.isBlamedOnMessages) {
+    while (ended.uptime === undefined && !ended.isBlamedOnUse) {
       yield* pause(budget, ended.cause)
       ended = yield* cycle(budget)
     }
@@ -246,8 +247,8 @@ export const make = Effect.fnUntraced(function*(
       const steadiness = yield* RetryBudgets.steadiness(options.schedules, ended.cause)
       // There was no outage before the first session that it would have to end.
       const isSteady = (ended.uptime ?? 0) >= (isFirst ? steadiness.firstDelay : steadiness.millis)
-      if (ended.isBlamedOnMessages) {
-        // The broker answers, and each message ends a few sessions at most: a producer's mistakes end no connection.
+      if (ended.isBlamedOnUse) {
+        // The broker answers, and a message or an operation ends a few sessions at most: mistakes end no connection.
         budget = yield* RetryBudgets.afresh(options.schedules)
         yield* wait(budget, ended.cause, Duration.millis(steadiness.millis))
       } else if (isSteady && !ended.isOutageOpen) {

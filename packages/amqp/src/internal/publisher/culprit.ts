@@ -51,17 +51,6 @@ export const isRefusal = ({ reason }: AmqpError): boolean => {
   }
 }
 
-// What is not allowed (530) is about users, virtual hosts and limits.
-const notAllowed = 530
-
-/**
- * Tells if the broker closed the connection for something that was sent on it, by whichever publisher or component. It
- * does so where it cannot read a message, and where it fails itself as it handles one.
- */
-export const isHangUp = ({ reason }: AmqpError): boolean =>
-  reason._tag === "ConnectionLost" && reason.replyCode !== undefined && reason.replyCode >= 500 &&
-  reason.replyCode !== notAllowed
-
 /** Reads the text of a close; nothing if it names no message. */
 export const named = ({ reason }: AmqpError): Culprit | undefined => {
   switch (reason._tag) {

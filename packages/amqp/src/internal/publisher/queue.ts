@@ -10,6 +10,7 @@ import type { DriverChannel, DriverReturn } from "../../AmqpDriver.ts"
 import type { AmqpError } from "../../AmqpError.ts"
 import type { WaitingFor } from "../../PublishError.ts"
 import * as PublishError from "../../PublishError.ts"
+import { isHangUp } from "../connection/refusals.ts"
 import type { Session } from "../connection/session.ts"
 import type { Culprit } from "./culprit.ts"
 import * as Culprits from "./culprit.ts"
@@ -71,8 +72,7 @@ interface Off {
 }
 
 /** Tells if a message was alone on the session when the broker closed it, whichever publisher it is of. */
-const isTried = (error: AmqpError, session: Session): boolean =>
-  Culprits.isHangUp(error) && session.trial.only !== undefined
+const isTried = (error: AmqpError, session: Session): boolean => isHangUp(error) && session.trial.only !== undefined
 
 /** All messages of one channel of a publisher. */
 export class PublishQueue implements Holder {
@@ -197,7 +197,7 @@ export class PublishQueue implements Holder {
       if (entry.returned === undefined || entry.state === "Abandoned") open.push(entry)
       else this.#roster.settle(entry, Outcomes.unroutable(entry, entry.returned))
     }
-    if (open.length > 0 && Culprits.isHangUp(error)) at.session.isBlamedOnMessages = true
+    if (open.length > 0 && isHangUp(error)) at.session.isBlamedOnUse = true
     const culprit = this.#culprit(error, open, at.session)
     this.#at = { _tag: "Off", wasReplaced: at.isDraining || culprit !== undefined, session: at.session }
     this.#endTurns(at.session, open, error)
@@ -210,14 +210,14 @@ export class PublishQueue implements Holder {
 
   /** Finds what can have had the channel closed: what the text names, or the only message that it can be. */
   #culprit(error: AmqpError, open: ReadonlyArray<Entry>, session: Session): Culprit | undefined {
-    const isHangUp = Culprits.isHangUp(error)
-    if (!isHangUp && !Culprits.isRefusal(error)) return undefined
+    const endsConnection = isHangUp(error)
+    if (!endsConnection && !Culprits.isRefusal(error)) return undefined
     const named = Culprits.named(error)
     if (named !== undefined && open.some((entry) => named.fits(entry.encoded))) return named
     const [only] = open
     // Of a connection's end it can be the cause only if no other publisher had such a message there.
     const isAlone = only !== undefined && open.length === 1 && this.#mustBeAlone(only) &&
-      (!isHangUp || (session.trial.only === only && (session.asking === 0 || wasTriedOften(only))))
+      (!endsConnection || (session.trial.only === only && (session.asking === 0 || wasTriedOften(only))))
     return isAlone ? Culprits.alone(error, only) : undefined
   }
 
@@ -243,7 +243,7 @@ export class PublishQueue implements Holder {
 
   /** Publishes again what was in flight, or fails it; into quarantine with what may have had the channel closed. */
   #takeBack(entries: ReadonlyArray<Entry>, error: AmqpError, suspicion: 1 | 2): void {
-    const isRefusal = Culprits.isRefusal(error) || Culprits.isHangUp(error)
+    const isRefusal = Culprits.isRefusal(error) || isHangUp(error)
     if (this.#options.unconfirmed === "fail") {
       for (const entry of entries) {
         if (isRefusal && suspicion === 2) this.#refused.add(ofLikes(entry.encoded))
@@ -312,7 +312,7 @@ export class PublishQueue implements Holder {
   #endTurns({ trial }: Session, open: ReadonlyArray<Entry>, error: AmqpError): void {
     if (this.#lane._tag === "Quarantine") this.#lane.turns.reset()
     // When the connection is closed, others have yet to hear whose turn it was.
-    if (!Culprits.isHangUp(error)) { for (const entry of open) trial.end(entry) }
+    if (!isHangUp(error)) { for (const entry of open) trial.end(entry) }
   }
 
   #holdBack(until: number): void {
