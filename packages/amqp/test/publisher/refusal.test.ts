@@ -35,6 +35,28 @@ describe("AmqpPublisher when the broker refuses", () => {
       assert.deepInclude(yield* reason(publish(paid("x"))), { _tag: "Nacked", times: 1 })
     }).pipe(Effect.provide(Virtual.layer({ publisher: { retryNacked: Schedule.recurs(0) } }))))
 
+  it.effect("a channel that has nacked what is not tried again is replaced, at most once a second", () =>
+    Effect.gen(function*() {
+      const broker = yield* AmqpMemory.AmqpMemory
+      /** Counts what the broker handles for a message that is nacked, and one that is not. */
+      const cost = Effect.gen(function*() {
+        yield* broker.nackConfirms(1)
+        const before = yield* broker.operations
+        assert.deepInclude(yield* reason(publish(paid("x"))), { _tag: "Nacked", times: 1 })
+        const next = yield* begin(publish(paid("y")))
+        yield* TestClock.adjust(10)
+        yield* Fiber.join(next)
+        return (yield* broker.operations) - before
+      })
+      yield* publish(paid("first"))
+      assert.strictEqual(yield* cost, 2)
+      yield* TestClock.adjust("1 second")
+      // The channel is closed, and another one is opened.
+      assert.strictEqual(yield* cost, 4)
+      assert.strictEqual(yield* cost, 2)
+      assert.strictEqual(yield* depth(), 4)
+    }).pipe(Effect.provide(Virtual.layer({ publisher: { retryNacked: Schedule.recurs(0) } }))))
+
   it.effect("retryNacked, which is the application's, runs when the driver's callback is over", () =>
     Effect.gen(function*() {
       const broker = yield* AmqpMemory.AmqpMemory

@@ -57,9 +57,14 @@ export interface Attachment {
   readonly onDrained: () => void
 }
 
+// A channel whose first message to a quorum queue falls into the choice of a leader is nacked for as long as it lives. A
+// full queue nacks as well, and a new channel is no use to it.
+const minMillis = 1000
+
 interface On extends Attachment {
   readonly _tag: "On"
   readonly window: Window
+  readonly since: number
   isDraining: boolean
 }
 
@@ -180,7 +185,7 @@ export class PublishQueue implements Holder {
 
   /** Writes to a channel that is ready from now on. */
   attach(attachment: Attachment): void {
-    this.#at = { _tag: "On", ...attachment, window: new Window(), isDraining: false }
+    this.#at = { _tag: "On", ...attachment, window: new Window(), since: this.#now(), isDraining: false }
     this.pump()
   }
 
@@ -414,9 +419,11 @@ export class PublishQueue implements Holder {
     this.pump()
   }
 
-  /** Fails a nacked message that is not tried again. */
+  /** Fails a nacked message that is not tried again; those behind it go by another channel, as if it were. */
   giveUp(entry: Entry): void {
     if (!this.#resting.delete(entry)) return
+    const at = this.#at
+    if (at._tag === "On" && entry.nacked?.on === at && this.#now() - at.since >= minMillis) this.#drain(at)
     this.#roster.settle(entry, new PublishError.Nacked({ published: "unknown", times: entry.nacked?.times ?? 1 }))
     this.#tell()
   }
