@@ -59,7 +59,7 @@ export interface Attachment {
 
 // A channel whose first message to a quorum queue falls into the choice of a leader is nacked for as long as it lives. A
 // full queue nacks as well, and a new channel is no use to it.
-const minMillis = 1000
+const renewalMillis = 1000
 
 interface On extends Attachment {
   readonly _tag: "On"
@@ -423,7 +423,7 @@ export class PublishQueue implements Holder {
   giveUp(entry: Entry): void {
     if (!this.#resting.delete(entry)) return
     const at = this.#at
-    if (at._tag === "On" && entry.nacked?.on === at && this.#now() - at.since >= minMillis) this.#drain(at)
+    if (at._tag === "On" && entry.nacked?.on === at && this.#now() - at.since >= renewalMillis) this.#drain(at)
     this.#roster.settle(entry, new PublishError.Nacked({ published: "unknown", times: entry.nacked?.times ?? 1 }))
     this.#tell()
   }
